@@ -1,0 +1,77 @@
+# voiceframe_retention: PGXS build.  `make demo` and `make test` need root on
+# Debian 12 and install what is missing; everything else is plain PGXS.
+
+MODULE_big = voiceframe_retention
+OBJS = \
+	src/voiceframe_retention.o \
+	src/sql_source.o \
+	src/sql_purge.o \
+	src/sql_control.o \
+	src/sql_bucket.o \
+	src/sql_watch.o \
+	src/sql_rights.o \
+	src/worker.o \
+	src/worker_launch.o \
+	src/purge.o \
+	src/purge_batch.o \
+	src/purge_preview.o \
+	src/purge_deleted.o \
+	src/brake.o \
+	src/drain.o \
+	src/drain_wave.o \
+	src/drain_client.o \
+	src/check.o \
+	src/register.o \
+	src/register_bucket.o \
+	src/watch.o \
+	src/preflight.o \
+	src/source.o \
+	src/source_find.o \
+	src/source_rules.o \
+	src/source_refs.o \
+	src/source_guard.o \
+	src/outbox.o \
+	src/bucket.o \
+	src/runlog.o \
+	src/sweep.o \
+	src/s3.o \
+	src/s3_delete.o \
+	src/s3_probe.o \
+	src/s3_judge.o \
+	src/s3_class.o \
+	src/s3_name.o \
+	src/s3_cred.o \
+	src/s3_cred_parse.o \
+	src/http.o \
+	src/http_request.o \
+	src/s3_sign.o \
+	src/s3_xml.o \
+	src/db.o \
+	src/digest.o \
+	src/schedule.o \
+	src/stats.o \
+	src/wake.o \
+	src/report.o \
+	src/settings.o
+
+EXTENSION = voiceframe_retention
+DATA = sql/voiceframe_retention--1.0.sql
+PGFILEDESC = "voiceframe_retention - data retention for rows and their S3 objects"
+
+PG_CONFIG ?= pg_config
+# The server's headers do not stand -Wextra; as system headers they need not.
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(srcdir)/src
+PG_CFLAGS = -Wall -Wextra $(if $(WERROR),-Werror)
+SHLIB_LINK = -lcurl -lexpat
+
+REGRESS_OPTS = --inputdir=test
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+.PHONY: test demo
+test:
+	bash test/run.sh
+
+demo:
+	bash test/demo/demo.sh

@@ -1,0 +1,179 @@
+/*-------------------------------------------------------------------------
+ *
+ * bucket.c
+ *	  The registered buckets and the state each is in: table vf_bucket.
+ *
+ * Everything here runs as the extension's owner.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
+
+#include "bucket.h"
+#include "db.h"
+
+#define BUCKET_COLUMNS \
+	"b.endpoint, b.bucket, b.region, b.path_style, b.profile, b.is_current," \
+	" b.probe, b.probed_at IS NOT NULL, b.failures::int8, b.next_attempt_at"
+
+static void
+read_bucket(VfBucket *b, uint64 row)
+{
+	b->endpoint = vf_db_text(row, 0);
+	b->bucket = vf_db_text(row, 1);
+	b->region = vf_db_text(row, 2);
+	b->path_style = vf_db_text(row, 3);
+	b->profile = vf_db_text(row, 4);
+	b->current = vf_db_bool(row, 5);
+	b->probe = vf_db_bool(row, 6);
+	b->probed = vf_db_bool(row, 7);
+	b->failures = (int) vf_db_int(row, 8);
+	b->next_attempt = vf_db_time(row, 9);
+}
+
+VfBucket *
+vf_bucket_current(void)
+{
+	VfBucket   *b = NULL;
+	VfDbSection section;
+
+	vf_db_enter_self(&section);
+	if (vf_db_runf("SELECT " BUCKET_COLUMNS " FROM {vf}.vf_bucket b"
+				   " WHERE b.is_current", NULL) > 0)
+	{
+		b = palloc0(sizeof(VfBucket));
+		read_bucket(b, 0);
+	}
+	vf_db_leave(&section);
+	return b;
+}
+
+VfBucket *
+vf_bucket_ready(TimestampTz now, int *n)
+{
+	VfBucket   *list;
+	VfDbArgs	args = {0};
+	VfDbSection section;
+
+	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(now));
+	vf_db_enter_self(&section);
+	*n = (int) vf_db_runf("SELECT " BUCKET_COLUMNS " FROM {vf}.vf_bucket b"
+						  " WHERE coalesce(b.next_attempt_at, '-infinity')"
+						  " <= $1 AND EXISTS (SELECT FROM {vf}.vf_outbox o"
+						  " WHERE o.endpoint = b.endpoint"
+						  " AND o.bucket = b.bucket"
+						  " AND o.state IN ('waiting', 'claimed')"
+						  " AND o.next_attempt_at <= $1)"
+						  " ORDER BY b.endpoint, b.bucket", &args);
+	list = palloc0(sizeof(VfBucket) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		read_bucket(&list[i], i);
+	vf_db_leave(&section);
+	return list;
+}
+
+void
+vf_bucket_store(const VfBucket *b)
+{
+	VfDbArgs	args = {0};
+	VfDbSection section;
+
+	vf_db_arg_text(&args, b->endpoint);
+	vf_db_arg_text(&args, b->bucket);
+	vf_db_arg_text(&args, b->region);
+	vf_db_arg_text(&args, b->path_style);
+	vf_db_arg_text(&args, b->profile);
+	vf_db_arg(&args, BOOLOID, BoolGetDatum(b->probe));
+	vf_db_enter_self(&section);
+	vf_db_runf("UPDATE {vf}.vf_bucket SET is_current = false"
+			   " WHERE is_current", NULL);
+
+	/* Whatever changed, the probe has to find known objects anew. */
+	vf_db_runf("INSERT INTO {vf}.vf_bucket AS b (endpoint, bucket, region,"
+			   " path_style, profile, probe, is_current)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, true)"
+			   " ON CONFLICT (endpoint, bucket) DO UPDATE SET"
+			   " (region, path_style, profile, probe, is_current, probed_at,"
+			   " failures, next_attempt_at)"
+			   " = ($3, $4, $5, $6, true, NULL, 0, NULL)", &args);
+	vf_db_leave(&section);
+}
+
+void
+vf_bucket_forget_all(void)
+{
+	vf_db_run_self("DELETE FROM {vf}.vf_bucket", NULL);
+}
+
+/* Update the row of a bucket; $1 and $2 name it. */
+static void
+update_bucket(const VfBucket *b, const char *template, VfDbArgs *rest)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg_text(&args, b->endpoint);
+	vf_db_arg_text(&args, b->bucket);
+	for (int i = 0; rest != NULL && i < rest->n; i++)
+	{
+		if (rest->nulls[i] == 'n')
+			vf_db_arg_null(&args, rest->types[i]);
+		else
+			vf_db_arg(&args, rest->types[i], rest->values[i]);
+	}
+	vf_db_run_self(template, &args);
+}
+
+void
+vf_bucket_answered(const VfBucket *b)
+{
+	update_bucket(b, "UPDATE {vf}.vf_bucket SET failures = 0,"
+				  " next_attempt_at = NULL, last_error_code = NULL,"
+				  " last_error = NULL, last_error_at = NULL,"
+				  " last_ok_at = pg_catalog.clock_timestamp()"
+				  " WHERE endpoint = $1 AND bucket = $2", NULL);
+}
+
+void
+vf_bucket_failed(const VfBucket *b, TimestampTz next_attempt,
+				 const char *code, const char *message)
+{
+	VfDbArgs	rest = {0};
+
+	vf_db_arg(&rest, TIMESTAMPTZOID, TimestampTzGetDatum(next_attempt));
+	vf_db_arg_text(&rest, code);
+	vf_db_arg_text(&rest, message);
+	update_bucket(b, "UPDATE {vf}.vf_bucket SET failures = failures + 1,"
+				  " next_attempt_at = $3, last_error_code = $4,"
+				  " last_error = $5,"
+				  " last_error_at = pg_catalog.clock_timestamp()"
+				  " WHERE endpoint = $1 AND bucket = $2", &rest);
+}
+
+void
+vf_bucket_set_probed(const VfBucket *b)
+{
+	update_bucket(b, "UPDATE {vf}.vf_bucket"
+				  " SET probed_at = pg_catalog.clock_timestamp()"
+				  " WHERE endpoint = $1 AND bucket = $2", NULL);
+}
+
+void
+vf_bucket_set_offset(const VfBucket *b, double offset)
+{
+	VfDbArgs	rest = {0};
+
+	vf_db_arg(&rest, FLOAT8OID, Float8GetDatum(offset));
+	update_bucket(b, "UPDATE {vf}.vf_bucket SET clock_offset = $3,"
+				  " clock_offset_at = pg_catalog.clock_timestamp()"
+				  " WHERE endpoint = $1 AND bucket = $2", &rest);
+}
+
+void
+vf_bucket_unhold(void)
+{
+	vf_db_run_self("UPDATE {vf}.vf_bucket SET next_attempt_at = NULL"
+				   " WHERE next_attempt_at IS NOT NULL", NULL);
+}

@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * bucket.h
+ *	  The registered buckets and the state each is in: table vf_bucket.
+ *
+ * A bucket is known by endpoint and name; outbox entries carry both, so that
+ * a later registration never redirects old keys.  One row is current: new keys
+ * go there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VF_BUCKET_H
+#define VF_BUCKET_H
+
+#include "datatype/timestamp.h"
+
+typedef struct VfBucket
+{
+	char	   *endpoint;
+	char	   *bucket;
+	char	   *region;
+	char	   *path_style;		/* auto, path or virtual */
+	char	   *profile;		/* NULL: default */
+	bool		current;
+	bool		probe;			/* look for known objects before a first drain */
+	bool		probed;			/* and they were found */
+	int			failures;		/* in a row */
+	TimestampTz next_attempt;	/* DT_NOBEGIN: now */
+} VfBucket;
+
+/* The current bucket, palloc'd, or NULL. */
+extern VfBucket *vf_bucket_current(void);
+
+/* All buckets whose time has come and for which keys wait. */
+extern VfBucket *vf_bucket_ready(TimestampTz now, int *n);
+
+/* Register as current (region, path style, profile, probe may change). */
+extern void vf_bucket_store(const VfBucket *bucket);
+extern void vf_bucket_forget_all(void);
+
+/* State after a request: the bucket answered, or waits until then. */
+extern void vf_bucket_answered(const VfBucket *bucket);
+extern void vf_bucket_failed(const VfBucket *bucket, TimestampTz next_attempt,
+							 const char *code, const char *message);
+extern void vf_bucket_set_probed(const VfBucket *bucket);
+/* Store's clock minus ours, seconds. */
+extern void vf_bucket_set_offset(const VfBucket *bucket, double offset);
+
+/* Try again at once (vf_resume, vf_configure_bucket). */
+extern void vf_bucket_unhold(void);
+
+#endif							/* VF_BUCKET_H */

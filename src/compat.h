@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Differences between PostgreSQL 15 and 18, in this place alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VF_COMPAT_H
+#define VF_COMPAT_H
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/shmem.h"
+#include "utils/guc.h"
+#if PG_VERSION_NUM >= 170000
+#include "storage/dsm_registry.h"
+#endif
+
+/*
+ * Shared memory by name, made on first use, also where the library was not
+ * preloaded: 17 has a registry of dynamic segments; before, a few spare KB of
+ * the main segment serve.  init must tolerate being the only writer.
+ */
+static inline void *
+vf_compat_shmem(const char *name, Size size, void (*init) (void *ptr))
+{
+	bool		found;
+	void	   *ptr;
+
+#if PG_VERSION_NUM >= 170000
+	ptr = GetNamedDSMSegment(name, size, init, &found);
+#else
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	ptr = ShmemInitStruct(name, size, &found);
+	if (!found)
+		init(ptr);
+	LWLockRelease(AddinShmemInitLock);
+#endif
+	return ptr;
+}
+
+/* Does a preloaded library have to reserve memory before the server starts? */
+static inline bool
+vf_compat_reserves_shmem(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return false;
+#else
+	return true;
+#endif
+}
+
+/* Does this process run with a latch of its own that pid leads to? */
+static inline PGPROC *
+vf_compat_proc_by_pid(int pid)
+{
+	return BackendPidGetProc(pid);
+}
+
+#endif							/* VF_COMPAT_H */

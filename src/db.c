@@ -1,0 +1,461 @@
+/*-------------------------------------------------------------------------
+ *
+ * db.c
+ *	  Statements, transactions and identities: the only user of SPI.
+ *
+ * Every statement that we generate goes through vf_db_fill(), every value
+ * through an argument; nothing is ever pasted.  Errors are raised as they come;
+ * vf_db_try() is the one place that catches any.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "db.h"
+
+/* ---- text of statements ------------------------------------------------ */
+
+static const char *
+text_of_name(const char *name, size_t len, const VfDbName *names)
+{
+	if (len == 2 && strncmp(name, "vf", 2) == 0)
+		return vf_db_schema();
+	for (; names != NULL && names->name != NULL; names++)
+	{
+		if (strlen(names->name) == len &&
+			strncmp(names->name, name, len) == 0)
+			return names->text;
+	}
+	elog(ERROR, "no text for {%.*s} in a statement", (int) len, name);
+}
+
+char *
+vf_db_fill(const char *template, const VfDbName *names)
+{
+	StringInfoData buf;
+	const char *p = template;
+
+	initStringInfo(&buf);
+	while (*p != '\0')
+	{
+		const char *open = strchr(p, '{');
+		const char *close;
+
+		if (open == NULL)
+			break;
+		close = strchr(open, '}');
+		if (close == NULL)
+			elog(ERROR, "unclosed name in a statement");
+		appendBinaryStringInfo(&buf, p, open - p);
+		appendStringInfoString(&buf,
+							   text_of_name(open + 1, close - open - 1, names));
+		p = close + 1;
+	}
+	appendStringInfoString(&buf, p);
+	return buf.data;
+}
+
+/* ---- statements --------------------------------------------------------- */
+
+static int
+next_arg(VfDbArgs *args, Oid type)
+{
+	int			i = args->n++;
+
+	if (i >= VF_DB_MAX_ARGS)
+		elog(ERROR, "too many arguments for a statement");
+	args->types[i] = type;
+	return i;
+}
+
+void
+vf_db_arg(VfDbArgs *args, Oid type, Datum value)
+{
+	int			i = next_arg(args, type);
+
+	args->values[i] = value;
+	args->nulls[i] = ' ';
+}
+
+void
+vf_db_arg_null(VfDbArgs *args, Oid type)
+{
+	int			i = next_arg(args, type);
+
+	args->values[i] = (Datum) 0;
+	args->nulls[i] = 'n';
+}
+
+void
+vf_db_arg_text(VfDbArgs *args, const char *value)
+{
+	if (value == NULL)
+		vf_db_arg_null(args, TEXTOID);
+	else
+		vf_db_arg(args, TEXTOID, CStringGetTextDatum(value));
+}
+
+void
+vf_db_arg_texts(VfDbArgs *args, char *const *values, int n)
+{
+	Datum	   *elems = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		elems[i] = CStringGetTextDatum(values[i]);
+	vf_db_arg(args, TEXTARRAYOID,
+			  PointerGetDatum(construct_array(elems, n, TEXTOID, -1, false,
+											  TYPALIGN_INT)));
+}
+
+void
+vf_db_open(bool nonatomic)
+{
+	if (SPI_connect_ext(nonatomic ? SPI_OPT_NONATOMIC : 0) != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+}
+
+void
+vf_db_close(void)
+{
+	SPI_finish();
+}
+
+uint64
+vf_db_run(const char *sql, const VfDbArgs *args)
+{
+	static const VfDbArgs none = {0};
+	int			rc;
+
+	if (args == NULL)
+		args = &none;
+	SPI_freetuptable(SPI_tuptable);
+	SPI_tuptable = NULL;
+	rc = SPI_execute_with_args(sql, args->n, (Oid *) args->types,
+							   (Datum *) args->values, args->nulls,
+							   false, 0);
+	if (rc < 0)
+		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+uint64
+vf_db_runf(const char *template, const VfDbArgs *args)
+{
+	char	   *sql = vf_db_fill(template, NULL);
+	uint64		n = vf_db_run(sql, args);
+
+	pfree(sql);
+	return n;
+}
+
+Datum
+vf_db_datum(uint64 row, int col)
+{
+	bool		isnull;
+
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 col + 1, &isnull);
+}
+
+bool
+vf_db_is_null(uint64 row, int col)
+{
+	return heap_attisnull(SPI_tuptable->vals[row], col + 1,
+						  SPI_tuptable->tupdesc);
+}
+
+/* text or varchar; anything else would need its output function */
+char *
+vf_db_text(uint64 row, int col)
+{
+	if (vf_db_is_null(row, col))
+		return NULL;
+	return TextDatumGetCString(vf_db_datum(row, col));
+}
+
+int64
+vf_db_int(uint64 row, int col)
+{
+	return vf_db_is_null(row, col) ? 0 : DatumGetInt64(vf_db_datum(row, col));
+}
+
+bool
+vf_db_bool(uint64 row, int col)
+{
+	return !vf_db_is_null(row, col) && DatumGetBool(vf_db_datum(row, col));
+}
+
+TimestampTz
+vf_db_time(uint64 row, int col)
+{
+	if (vf_db_is_null(row, col))
+		return DT_NOBEGIN;
+	return DatumGetTimestampTz(vf_db_datum(row, col));
+}
+
+char **
+vf_db_texts(uint64 row, int col, int *n)
+{
+	Datum	   *elems;
+	char	  **result;
+
+	*n = 0;
+	if (vf_db_is_null(row, col))
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(vf_db_datum(row, col)),
+					  TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL, n);
+	result = palloc(sizeof(char *) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		result[i] = TextDatumGetCString(elems[i]);
+	pfree(elems);
+	return result;
+}
+
+/* ---- who runs a statement ------------------------------------------------ */
+
+void
+vf_db_set(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+static void
+enter(VfDbSection *section, Oid userid, int flags)
+{
+	GetUserIdAndSecContext(&section->userid, &section->sec_context);
+	section->nest_level = NewGUCNestLevel();
+	SetUserIdAndSecContext(userid, section->sec_context | flags);
+	vf_db_set("search_path", "pg_catalog, pg_temp");
+	vf_db_set("row_security", "off");
+	vf_db_set("jit", "off");
+	vf_db_set("max_parallel_workers_per_gather", "0");
+}
+
+void
+vf_db_enter_owner(VfDbSection *section, Oid owner)
+{
+	enter(section, owner, SECURITY_RESTRICTED_OPERATION);
+}
+
+void
+vf_db_enter_self(VfDbSection *section)
+{
+	enter(section, vf_db_extension_owner(), SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+vf_db_leave(const VfDbSection *section)
+{
+	AtEOXact_GUC(false, section->nest_level);
+	SetUserIdAndSecContext(section->userid, section->sec_context);
+}
+
+uint64
+vf_db_run_self(const char *template, const VfDbArgs *args)
+{
+	VfDbSection section;
+	uint64		n;
+
+	vf_db_enter_self(&section);
+	n = vf_db_runf(template, args);
+	vf_db_leave(&section);
+	return n;
+}
+
+/* ---- transactions --------------------------------------------------------- */
+
+void
+vf_db_commit(void)
+{
+	SPI_commit();
+
+	/*
+	 * The new transaction took the session's default isolation level; nothing
+	 * has looked at the database in it yet, so it can still change.
+	 */
+	XactIsoLevel = XACT_READ_COMMITTED;
+}
+
+/* Errors that say nothing about the rows at hand: the caller must see them. */
+static bool
+concerns_everything(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+		case ERRCODE_OPERATOR_INTERVENTION:
+			return true;
+		default:
+			return sqlerrcode == ERRCODE_DATA_CORRUPTED ||
+				sqlerrcode == ERRCODE_INDEX_CORRUPTED;
+	}
+}
+
+ErrorData *
+vf_db_try(VfDbBody body, void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		body(arg);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (concerns_everything(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_END_TRY();
+	return error;
+}
+
+void
+vf_db_require_read_committed(const char *what, const char *hint)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s needs the isolation level READ COMMITTED", what),
+				 errdetail("Under REPEATABLE READ and SERIALIZABLE a payment that is committed in between would not be seen."),
+				 errhint("%s", hint)));
+}
+
+void
+vf_db_assert_idle(const char *where)
+{
+	if (ActiveSnapshotSet() ||
+		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
+		elog(ERROR, "%s would talk to the network with a transaction open",
+			 where);
+}
+
+void
+vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms)
+{
+	int			nest_level = NewGUCNestLevel();
+	char		timeout[16];
+
+	snprintf(timeout, sizeof(timeout), "%d", timeout_ms);
+	vf_db_set("lock_timeout", timeout);
+	LockRelationOid(relid, mode);
+	(void) find_all_inheritors(relid, mode, NULL);
+	AtEOXact_GUC(false, nest_level);
+}
+
+/* ---- the extension itself -------------------------------------------------- */
+
+/* Reads our row of pg_extension; there is no system cache for it. */
+static bool
+read_extension(Oid *oid, Oid *owner, Oid *schema)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum("voiceframe_retention"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_extension ext = (Form_pg_extension) GETSTRUCT(tuple);
+
+		*oid = ext->oid;
+		*owner = ext->extowner;
+		*schema = ext->extnamespace;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+static void
+require_extension(Oid *oid, Oid *owner, Oid *schema)
+{
+	if (!read_extension(oid, owner, schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"voiceframe_retention\" is not installed in this database"),
+				 errhint("Run CREATE EXTENSION voiceframe_retention.")));
+}
+
+bool
+vf_db_installed(void)
+{
+	Oid			oid,
+				owner,
+				schema;
+
+	return read_extension(&oid, &owner, &schema);
+}
+
+Oid
+vf_db_extension_oid(void)
+{
+	Oid			oid,
+				owner,
+				schema;
+
+	require_extension(&oid, &owner, &schema);
+	return oid;
+}
+
+Oid
+vf_db_extension_owner(void)
+{
+	Oid			oid,
+				owner,
+				schema;
+
+	require_extension(&oid, &owner, &schema);
+	return owner;
+}
+
+const char *
+vf_db_schema(void)
+{
+	Oid			oid,
+				owner,
+				schema;
+
+	require_extension(&oid, &owner, &schema);
+	return quote_identifier(get_namespace_name(schema));
+}

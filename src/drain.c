@@ -1,0 +1,326 @@
+/*-------------------------------------------------------------------------
+ *
+ * drain.c
+ *	  A run of the drain: claim, commit, call, settle, commit.
+ *
+ * It goes in waves of a few entries, one bucket at a time:
+ *
+ *	1. in one transaction: lease the entries, then in a new statement look
+ *	   which of their keys a live row references, and cancel those; commit.
+ *	   A crash from here on costs the lease and nothing else.
+ *	2. with no transaction open: the requests.  None starts unless its deadline
+ *	   ends before the lease does.
+ *	3. in one transaction: settle every entry key by key, note how the bucket
+ *	   answered; commit.
+ *
+ * An entry with a request that was abandoned keeps its lease: its bytes may
+ * still be travelling.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "db.h"
+#include "drain.h"
+#include "drain_client.h"
+#include "drain_wave.h"
+#include "errors.h"
+#include "preflight.h"
+#include "runlog.h"
+#include "schedule.h"
+#include "settings.h"
+#include "source.h"
+
+/* How long a bucket that failed waits at first, and at most, ms. */
+#define BACKOFF_BASE 1000
+#define BACKOFF_CAP (5 * 60 * 1000)
+
+/* How long a bucket without any known object is held before a new look, s. */
+#define HOLD_SECONDS 300
+
+typedef struct Drain
+{
+	const VfDrainOptions *opt;
+	VfDrainResult *result;
+	VfSource   *source;
+	MemoryContext context;
+	MemoryContext wave_context;
+	bool		stop;
+} Drain;
+
+static void
+note_failure(Drain *d, const VfBucket *bucket, const char *code,
+			 const char *message, int retry_after)
+{
+	int64		backoff = vf_schedule_backoff_ms(bucket->failures + 1,
+												 BACKOFF_BASE, BACKOFF_CAP,
+												 pg_prng_double(&pg_global_prng_state));
+
+	vf_bucket_failed(bucket,
+					 vf_schedule_next(GetCurrentTimestamp(), backoff,
+									  retry_after),
+					 code, message);
+	vf_db_commit();
+	d->result->failing++;
+}
+
+/* ---- before the first wave --------------------------------------------------- */
+
+static void
+prepare(void *arg)
+{
+	Drain	   *d = arg;
+
+	vf_preflight();
+	d->source = vf_source_load(VF_SOURCE_DELETE);
+	if (d->source->pause_reason != NULL)
+		ereport(ERROR,
+				(errcode(VF_ERRCODE_PAUSED),
+				 errmsg("purging and draining are paused in this database"),
+				 errdetail("Reason given: %s.", d->source->pause_reason),
+				 errhint("Call vf_resume() to go on.")));
+}
+
+/* Is it the right bucket?  Notes a failure and returns false if not. */
+static bool
+probe(Drain *d, VfS3Client *client, const VfBucket *bucket)
+{
+	VfS3Answer	answer;
+
+	switch (vf_drain_probe(client, d->source, d->opt->tick, d->opt->tick_arg,
+						   &answer))
+	{
+		case VF_PROBE_FOUND:
+			break;
+		case VF_PROBE_NONE_TO_LOOK_FOR:
+			ereport(WARNING,
+					(errmsg("bucket \"%s\" could not be checked before the first drain",
+							bucket->bucket),
+					 errdetail("No paying order and no young session names an object to look for.")));
+			break;
+		case VF_PROBE_NOT_FOUND:
+			note_failure(d, bucket, "WrongBucket",
+						 "none of the objects that must exist is in this bucket",
+						 HOLD_SECONDS);
+			return false;
+		case VF_PROBE_FAILED:
+			note_failure(d, bucket, answer.code, answer.message,
+						 answer.retry_after);
+			return false;
+	}
+	vf_bucket_set_probed(bucket);
+	vf_db_commit();
+	return true;
+}
+
+/* ---- waves ---------------------------------------------------------------------- */
+
+/*
+ * Lease the next entries and cancel the keys that live rows reference.
+ * Returns false if there is nothing to do.
+ */
+static bool
+claim(Drain *d, const VfBucket *bucket, VfWave *wave)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	vf_source_recheck(d->source);
+	wave->lease_until = now + VF_WAVE_LEASE * USECS_PER_SEC;
+	wave->entries = vf_outbox_claim(bucket->endpoint, bucket->bucket, now,
+									wave->lease_until, vf_s3_concurrency,
+									&wave->n);
+	if (wave->n == 0)
+		return false;
+	vf_wave_cancel_referenced(wave, d->source,
+							  &d->result->counts.cancelled);
+	vf_wave_prepare(wave);
+	return true;
+}
+
+/* Note in the bucket's row how it answered. */
+static bool
+note_answer(Drain *d, const VfBucket *bucket, const VfWave *wave)
+{
+	if (wave->has_offset)
+		vf_bucket_set_offset(bucket, wave->offset);
+	if (wave->bucket_failure.code[0] != '\0')
+	{
+		note_failure(d, bucket, wave->bucket_failure.code,
+					 wave->bucket_failure.message,
+					 wave->bucket_failure.retry_after);
+		return false;
+	}
+	if (wave->answered)
+		vf_bucket_answered(bucket);
+	return true;
+}
+
+static void
+show_in_flight(Drain *d, int64 keys)
+{
+	if (d->opt->slot != NULL)
+		pg_atomic_write_u64(&d->opt->slot->keys_in_flight, keys);
+}
+
+/* One wave; false when the bucket has nothing more, fails, or we must stop. */
+static bool
+run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket)
+{
+	VfWave		wave;
+	VfOutboxCounts before = d->result->counts;
+	bool		more;
+
+	memset(&wave, 0, sizeof(wave));
+	more = claim(d, bucket, &wave);
+	vf_db_commit();
+	if (!more)
+		return false;
+	vf_db_assert_idle("the drain");
+	show_in_flight(d, vf_wave_keys(&wave));
+	d->stop = !vf_wave_send(&wave, client, d->opt->tick, d->opt->tick_arg);
+	show_in_flight(d, 0);
+	vf_wave_settle(&wave, &d->result->counts);
+	more = note_answer(d, bucket, &wave);
+	vf_db_commit();
+	if (d->opt->slot != NULL)
+		pg_atomic_fetch_add_u64(&d->opt->slot->keys_confirmed,
+								d->result->counts.confirmed -
+								before.confirmed);
+	return more && !d->stop;
+}
+
+static bool
+enough(const Drain *d)
+{
+	const VfOutboxCounts *c = &d->result->counts;
+
+	return d->opt->max_keys > 0 &&
+		c->confirmed + c->again + c->dead + c->cancelled >= d->opt->max_keys;
+}
+
+static void
+drain_bucket(Drain *d, const VfBucket *bucket)
+{
+	VfS3Answer	answer;
+	VfS3Client *client = vf_drain_client(d->context, bucket, &answer);
+	MemoryContext old;
+	bool		more;
+
+	if (client == NULL)
+	{
+		note_failure(d, bucket, answer.code, answer.message, 0);
+		return;
+	}
+	if (bucket->probe && !bucket->probed && !probe(d, client, bucket))
+	{
+		vf_s3_close(client);
+		return;
+	}
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(d->wave_context);
+		old = MemoryContextSwitchTo(d->wave_context);
+		more = run_wave(d, client, bucket);
+		MemoryContextSwitchTo(old);
+	} while (more && !enough(d));
+	vf_s3_close(client);
+}
+
+/* ---- the run ---------------------------------------------------------------------- */
+
+static void
+copy_counts(const VfOutboxCounts *from, VfRunCounts *to)
+{
+	memset(to, 0, sizeof(*to));
+	to->keys_confirmed = from->confirmed;
+	to->keys_again = from->again;
+	to->keys_dead = from->dead;
+	to->keys_cancelled = from->cancelled;
+}
+
+typedef struct Body
+{
+	Drain	   *drain;
+	VfBucket   *buckets;
+	int			n;
+} Body;
+
+static void
+look_for_ready(void *arg)
+{
+	Body	   *b = arg;
+
+	b->buckets = vf_bucket_ready(GetCurrentTimestamp(), &b->n);
+}
+
+static void
+fail(Drain *d, ErrorData *error)
+{
+	vf_runlog_refused("drain", d->opt->caller, "failed", error->message);
+	vf_db_commit();
+	ReThrowError(error);
+}
+
+static void
+finish(Drain *d)
+{
+	VfRunCounts counts;
+
+	copy_counts(&d->result->counts, &counts);
+	if (d->result->run_id != 0)
+		vf_runlog_finish(d->result->run_id, d->stop ? "stopped" :
+						 d->result->failing > 0 ? "failed" : "ok", &counts,
+						 d->result->failing > 0 ?
+						 "a bucket failed; see vf_outbox_stats" : NULL);
+	else if (d->opt->record_idle)
+		vf_runlog_idle("drain", d->opt->caller, false, &counts);
+	vf_db_commit();
+	d->result->stopped = d->stop;
+}
+
+void
+vf_drain_run(const VfDrainOptions *opt, VfDrainResult *result)
+{
+	MemoryContext old = CurrentMemoryContext;
+	Drain		d;
+	Body		body;
+	ErrorData  *error;
+
+	memset(&d, 0, sizeof(d));
+	memset(result, 0, sizeof(*result));
+	d.opt = opt;
+	d.result = result;
+	d.context = AllocSetContextCreate(old, "voiceframe drain",
+									  ALLOCSET_DEFAULT_SIZES);
+	d.wave_context = AllocSetContextCreate(d.context, "voiceframe drain wave",
+										   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(d.context);
+	body.drain = &d;
+
+	vf_db_commit();
+	for (;;)
+	{
+		look_for_ready(&body);
+		if (body.n == 0 || d.stop || enough(&d))
+			break;
+		if (result->run_id == 0)
+		{
+			error = vf_db_try(prepare, &d);
+			if (error != NULL)
+				fail(&d, error);
+			result->run_id = vf_runlog_start("drain", opt->caller, false);
+			vf_db_commit();
+		}
+		for (int i = 0; i < body.n && !d.stop && !enough(&d); i++)
+			drain_bucket(&d, &body.buckets[i]);
+	}
+	finish(&d);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(d.context);
+}

@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ *
+ * drain_client.h
+ *	  A client for a registered bucket, with the settings in force.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VF_DRAIN_CLIENT_H
+#define VF_DRAIN_CLIENT_H
+
+#include "bucket.h"
+#include "s3.h"
+
+/*
+ * A client for the bucket in the given context, with credentials and
+ * connection settings in force now.  On a failure NULL, with the reason as an
+ * answer of class VF_S3_BUCKET.
+ */
+extern VfS3Client *vf_drain_client(MemoryContext context,
+								   const VfBucket *bucket,
+								   VfS3Answer *answer);
+
+/*
+ * Look for objects that must exist before the first drain into a bucket: a
+ * wrong one would answer "Deleted" to everything.  Reads the keys in the
+ * caller's transaction, then commits before it asks the store.
+ */
+typedef enum VfProbe
+{
+	VF_PROBE_FOUND,
+	VF_PROBE_NONE_TO_LOOK_FOR,
+	VF_PROBE_NOT_FOUND,
+	VF_PROBE_FAILED				/* the answer says why */
+} VfProbe;
+
+struct VfSource;
+extern VfProbe vf_drain_probe(VfS3Client *client,
+							  const struct VfSource *source,
+							  VfHttpTick tick, void *arg,
+							  VfS3Answer *answer);
+
+/* A key in UTF-8, or NULL if this database's encoding cannot say it so. */
+extern char *vf_drain_utf8(const char *key, size_t *len);
+
+#endif							/* VF_DRAIN_CLIENT_H */

@@ -1,0 +1,379 @@
+/*-------------------------------------------------------------------------
+ *
+ * drain_wave.c
+ *	  A few leased entries, their requests and what became of each key.
+ *
+ * Each entry is one request, but for keys that XML cannot carry (one request
+ * each, by path) and bodies that would grow too large.  What an answer's class
+ * does to the keys is decided here, in judge_request() and judge_key().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/pg_prng.h"
+#include "utils/timestamp.h"
+
+#include "drain_client.h"
+#include "drain_wave.h"
+#include "schedule.h"
+#include "settings.h"
+
+/* How long a key that failed waits at first, and at most, ms. */
+#define KEY_BACKOFF_BASE 5000
+#define KEY_BACKOFF_CAP (60 * 60 * 1000)
+
+/* ---- the reference check ----------------------------------------------------- */
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+static bool
+mark_referenced(const VfOutboxEntry *entry, char **referenced, int n,
+				bool *drop)
+{
+	bool		any = false;
+
+	for (int i = 0; i < entry->nkeys; i++)
+	{
+		drop[i] = bsearch(&entry->keys[i], referenced, n, sizeof(char *),
+						  compare_keys) != NULL;
+		any |= drop[i];
+	}
+	return any;
+}
+
+void
+vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
+						  int64 *cancelled)
+{
+	char	  **all;
+	char	  **referenced;
+	int			n_all = 0;
+	int			n;
+
+	for (int i = 0; i < wave->n; i++)
+		n_all += wave->entries[i].nkeys;
+	all = palloc(sizeof(char *) * n_all);
+	n_all = 0;
+	for (int i = 0; i < wave->n; i++)
+		for (int k = 0; k < wave->entries[i].nkeys; k++)
+			all[n_all++] = wave->entries[i].keys[k];
+	referenced = vf_source_referenced(source, all, n_all, &n);
+	if (n == 0)
+		return;
+	qsort(referenced, n, sizeof(char *), compare_keys);
+	for (int i = 0; i < wave->n; i++)
+	{
+		VfOutboxEntry *entry = &wave->entries[i];
+		bool	   *drop = palloc(sizeof(bool) * entry->nkeys);
+		int			before = entry->nkeys;
+
+		if (!mark_referenced(entry, referenced, n, drop))
+			continue;
+		vf_outbox_drop_keys(entry, drop, "Referenced",
+							"a row of sessions or orders references the object");
+		*cancelled += before - entry->nkeys;
+	}
+}
+
+/* ---- requests -------------------------------------------------------------------- */
+
+static VfWaveRequest *
+new_request(VfWave *wave, int entry)
+{
+	VfWaveRequest *r = palloc0(sizeof(VfWaveRequest));
+
+	if (wave->n_requests == wave->max_requests)
+	{
+		wave->max_requests = Max(wave->max_requests * 2, 16);
+		wave->requests = wave->requests == NULL ?
+			palloc(sizeof(VfWaveRequest *) * wave->max_requests) :
+			repalloc(wave->requests,
+					 sizeof(VfWaveRequest *) * wave->max_requests);
+	}
+	wave->requests[wave->n_requests++] = r;
+	r->entry = entry;
+	r->del.keys = palloc(sizeof(VfS3Key) * VF_S3_MAX_KEYS);
+	r->del.timeout_ms = VF_WAVE_TIMEOUT;
+	r->del.tag = r;
+	r->position = palloc(sizeof(int) * VF_S3_MAX_KEYS);
+	return r;
+}
+
+static void
+add_key(VfWaveRequest *r, const char *key, size_t len, int position)
+{
+	VfS3Key    *k = &r->del.keys[r->del.nkeys];
+
+	memset(k, 0, sizeof(*k));
+	k->key = key;
+	k->len = len;
+	r->position[r->del.nkeys++] = position;
+}
+
+static void
+set_outcome(VfKeyOutcome *o, VfKeyFate fate, const char *code,
+			const char *message)
+{
+	o->fate = fate;
+	o->code = code;
+	o->message = message;
+	o->next_attempt = GetCurrentTimestamp();
+}
+
+/* Distribute one entry's keys to requests; dead ones are judged at once. */
+static void
+prepare_entry(VfWave *wave, int e)
+{
+	const VfOutboxEntry *entry = &wave->entries[e];
+	VfWaveRequest *bulk = NULL;
+	size_t		bytes = 0;
+
+	wave->outcomes[e] = palloc0(sizeof(VfKeyOutcome) * Max(entry->nkeys, 1));
+	for (int i = 0; i < entry->nkeys; i++)
+	{
+		size_t		len;
+		char	   *key = vf_drain_utf8(entry->keys[i], &len);
+		const char *fault = key == NULL ? "KeyNotUtf8" :
+			vf_s3_key_fault(key, len);
+		size_t		cost;
+
+		set_outcome(&wave->outcomes[e][i], VF_FATE_AGAIN_FREE, "NotSent",
+					"the lease would have ended before the answer");
+		if (fault != NULL)
+		{
+			set_outcome(&wave->outcomes[e][i], VF_FATE_DEAD, fault,
+						"the key cannot be sent");
+			continue;
+		}
+		if (vf_s3_key_needs_path(key, len))
+		{
+			add_key(new_request(wave, e), key, len, i);
+			continue;
+		}
+		cost = vf_s3_key_body_bytes(key, len);
+		if (bulk == NULL || bulk->del.nkeys == VF_S3_MAX_KEYS ||
+			bytes + cost > VF_S3_MAX_BODY - 1000)
+		{
+			bulk = new_request(wave, e);
+			bytes = 0;
+		}
+		add_key(bulk, key, len, i);
+		bytes += cost;
+	}
+}
+
+void
+vf_wave_prepare(VfWave *wave)
+{
+	wave->outcomes = palloc0(sizeof(VfKeyOutcome *) * wave->n);
+	for (int i = 0; i < wave->n; i++)
+		prepare_entry(wave, i);
+}
+
+int64
+vf_wave_keys(const VfWave *wave)
+{
+	int64		keys = 0;
+
+	for (int i = 0; i < wave->n_requests; i++)
+		keys += wave->requests[i]->del.nkeys;
+	return keys;
+}
+
+/* Does a request that starts now end before the lease? */
+static bool
+fits_lease(const VfWave *wave)
+{
+	return GetCurrentTimestamp() +
+		(VF_WAVE_TIMEOUT + VF_WAVE_MARGIN) * INT64CONST(1000) <
+		wave->lease_until;
+}
+
+bool
+vf_wave_send(VfWave *wave, VfS3Client *client, VfHttpTick tick, void *arg)
+{
+	int			next = 0;
+
+	for (;;)
+	{
+		VfS3Delete *done;
+
+		while (next < wave->n_requests && fits_lease(wave) &&
+			   vf_s3_in_flight(client) < vf_s3_concurrency)
+		{
+			VfWaveRequest *r = wave->requests[next++];
+
+			r->started = true;
+			vf_s3_delete_start(client, &r->del);
+		}
+		if (vf_s3_in_flight(client) == 0)
+			return true;
+		done = vf_s3_delete_wait(client, tick, arg);
+		if (done == NULL)
+			return false;
+		((VfWaveRequest *) done->tag)->finished = true;
+	}
+}
+
+/* ---- judgement --------------------------------------------------------------------- */
+
+/* Counted against s3_max_attempts: again later, or dead. */
+static void
+count_attempt(const VfOutboxEntry *entry, VfKeyOutcome *o, const char *code,
+			  const char *message)
+{
+	int			attempts = entry->attempts + 1;
+	int64		backoff = vf_schedule_backoff_ms(attempts, KEY_BACKOFF_BASE,
+												 KEY_BACKOFF_CAP,
+												 pg_prng_double(&pg_global_prng_state));
+
+	set_outcome(o, attempts >= vf_s3_max_attempts ? VF_FATE_DEAD :
+				VF_FATE_AGAIN, code, message);
+	o->next_attempt = vf_schedule_next(o->next_attempt, backoff, 0);
+}
+
+/* A store that is busy asks for patience, not for the key's life. */
+static bool
+is_slow_down(const char *code)
+{
+	return strcmp(code, "SlowDown") == 0;
+}
+
+/* One key of an answer that was carried out. */
+static void
+judge_key(const VfOutboxEntry *entry, VfKeyOutcome *o, const VfS3Key *k)
+{
+	switch (k->class)
+	{
+		case VF_S3_OK:
+			set_outcome(o, VF_FATE_CONFIRMED, NULL, NULL);
+			return;
+		case VF_S3_KEY_FINAL:
+			set_outcome(o, VF_FATE_DEAD, k->code, k->message);
+			return;
+		case VF_S3_KEY_PASSING:
+		case VF_S3_BATCH:
+		case VF_S3_BUCKET:
+			count_attempt(entry, o, k->code, k->message);
+			if (k->class == VF_S3_BUCKET || is_slow_down(k->code))
+				o->fate = VF_FATE_AGAIN_FREE;
+			return;
+	}
+}
+
+/*
+ * A failure of the bucket's kind, 5xx or cut off, while another request of the
+ * same wave was carried out, says something about this batch.
+ */
+static bool
+is_about_batch(const VfWave *wave, const VfS3Answer *answer)
+{
+	return wave->answered && !is_slow_down(answer->code) &&
+		(answer->status >= 500 || answer->uncertain);
+}
+
+/* A whole request that failed. */
+static void
+judge_failure(VfWave *wave, const VfWaveRequest *r, VfKeyOutcome *o, int k)
+{
+	const VfS3Answer *a = &r->del.answer;
+	const VfOutboxEntry *entry = &wave->entries[r->entry];
+
+	if (a->class == VF_S3_BUCKET && !is_about_batch(wave, a))
+		set_outcome(o, VF_FATE_AGAIN_FREE, a->code, a->message);
+	else if (r->del.nkeys > 1)
+	{
+		/* Bisect: the two halves part company, at no cost to the keys. */
+		set_outcome(o, VF_FATE_AGAIN_FREE, a->code, a->message);
+		o->part = k < r->del.nkeys / 2 ? 1 : 2;
+	}
+	else if (a->class == VF_S3_KEY_FINAL)
+		set_outcome(o, VF_FATE_DEAD, a->code, a->message);
+	else
+		count_attempt(entry, o, a->code, a->message);
+}
+
+static void
+judge_request(VfWave *wave, const VfWaveRequest *r)
+{
+	VfKeyOutcome *outcomes = wave->outcomes[r->entry];
+
+	for (int k = 0; k < r->del.nkeys; k++)
+	{
+		VfKeyOutcome *o = &outcomes[r->position[k]];
+
+		if (r->del.answer.class == VF_S3_OK)
+			judge_key(&wave->entries[r->entry], o, &r->del.keys[k]);
+		else
+			judge_failure(wave, r, o, k);
+	}
+}
+
+/* What the answers together say of the bucket. */
+static void
+judge_bucket(VfWave *wave)
+{
+	for (int i = 0; i < wave->n_requests; i++)
+	{
+		const VfWaveRequest *r = wave->requests[i];
+
+		if (!r->finished)
+			continue;
+		if (r->del.answer.class != VF_S3_BUCKET)
+			wave->answered = true;
+		if (r->del.answer.has_offset)
+		{
+			wave->has_offset = true;
+			wave->offset = r->del.answer.offset;
+		}
+	}
+	for (int i = 0; i < wave->n_requests; i++)
+	{
+		const VfWaveRequest *r = wave->requests[i];
+
+		if (r->finished && r->del.answer.class == VF_S3_BUCKET &&
+			!is_about_batch(wave, &r->del.answer))
+			wave->bucket_failure = r->del.answer;
+	}
+}
+
+/* An entry with a request on the wire that nobody waits for any more. */
+static bool
+has_abandoned(const VfWave *wave, int entry)
+{
+	for (int i = 0; i < wave->n_requests; i++)
+	{
+		const VfWaveRequest *r = wave->requests[i];
+
+		if (r->entry == entry && r->started && !r->finished)
+			return true;
+	}
+	return false;
+}
+
+void
+vf_wave_settle(VfWave *wave, VfOutboxCounts *counts)
+{
+	judge_bucket(wave);
+	for (int i = 0; i < wave->n_requests; i++)
+	{
+		if (wave->requests[i]->finished)
+			judge_request(wave, wave->requests[i]);
+	}
+	for (int e = 0; e < wave->n; e++)
+	{
+		const VfOutboxEntry *entry = &wave->entries[e];
+
+		if (entry->nkeys == 0 || has_abandoned(wave, e))
+			continue;
+		if (!vf_outbox_settle(entry, wave->outcomes[e], counts))
+			ereport(LOG,
+					(errmsg("outbox row %lld was settled too late: its lease had passed to another drainer",
+							(long long) entry->id)));
+	}
+}

@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * drain_wave.h
+ *	  A few leased entries, their requests and what became of each key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VF_DRAIN_WAVE_H
+#define VF_DRAIN_WAVE_H
+
+#include "outbox.h"
+#include "s3.h"
+#include "source.h"
+
+/*
+ * Seconds that a lease lasts, and milliseconds that a request may take.  A
+ * request starts only if it ends, with this margin (ms), before the lease.
+ */
+#define VF_WAVE_LEASE 120
+#define VF_WAVE_TIMEOUT 30000
+#define VF_WAVE_MARGIN 5000
+
+typedef struct VfWaveRequest
+{
+	VfS3Delete	del;
+	int			entry;			/* number of its entry */
+	int		   *position;		/* of each key in the entry */
+	bool		started;
+	bool		finished;
+} VfWaveRequest;
+
+typedef struct VfWave
+{
+	TimestampTz lease_until;
+	VfOutboxEntry *entries;
+	int			n;
+	VfKeyOutcome **outcomes;	/* per entry, per key */
+	VfWaveRequest **requests;
+	int			n_requests;
+	int			max_requests;
+
+	/* what the bucket had to say */
+	bool		answered;		/* at least one request was carried out */
+	VfS3Answer	bucket_failure; /* code "" if none */
+	bool		has_offset;
+	double		offset;
+} VfWave;
+
+/*
+ * In the claiming transaction: cancel the keys that live rows reference, in a
+ * statement after the claim; then make the requests.
+ */
+extern void vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
+									  int64 *cancelled);
+extern void vf_wave_prepare(VfWave *wave);
+
+/* Keys in the wave's requests. */
+extern int64 vf_wave_keys(const VfWave *wave);
+
+/* Send all; false if tick stopped it. */
+extern bool vf_wave_send(VfWave *wave, VfS3Client *client, VfHttpTick tick,
+						 void *arg);
+
+/* In a new transaction: settle what is known. */
+extern void vf_wave_settle(VfWave *wave, VfOutboxCounts *counts);
+
+#endif							/* VF_DRAIN_WAVE_H */

@@ -1,0 +1,122 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox.h
+ *	  The keys that are to be deleted, and every way their entries change.
+ *
+ * An entry holds up to 1,000 keys of one bucket, one DeleteObjects request.
+ * States: waiting, claimed (leased to a drainer), dead, cancelled.  A confirmed
+ * entry is gone.  vf_outbox_settle() is the only way out of claimed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VF_OUTBOX_H
+#define VF_OUTBOX_H
+
+#include "datatype/timestamp.h"
+
+#define VF_OUTBOX_MAX_KEYS 1000
+
+/* ---- putting keys in -------------------------------------------------------- */
+
+typedef struct VfOutboxPack VfOutboxPack;
+
+/*
+ * Collect keys in the current memory context.  endpoint and bucket may both be
+ * NULL: the keys then wait until a bucket is registered.
+ */
+extern VfOutboxPack *vf_outbox_pack(int64 run_id, const char *endpoint,
+									const char *bucket);
+
+/*
+ * Add a key: null and empty ones are none, one that is there already counts
+ * once, one outside voiceframe.deletable_prefixes is cancelled for that reason.
+ */
+extern void vf_outbox_pack_add(VfOutboxPack *pack, const char *key);
+
+/* Write the entries, in the caller's transaction. */
+extern void vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued,
+								 int64 *cancelled);
+
+/* Give the entries without a bucket to this one; returns keys. */
+extern int64 vf_outbox_take_in(const char *endpoint, const char *bucket);
+
+/* ---- taking keys out --------------------------------------------------------- */
+
+typedef struct VfOutboxEntry
+{
+	int64		id;
+	int64		token;			/* of the lease */
+	int			attempts;
+	int			nkeys;
+	char	  **keys;
+} VfOutboxEntry;
+
+/*
+ * Lease up to max entries of a bucket whose time has come, oldest first,
+ * skipping those that others hold; an entry whose lease has ended counts as
+ * waiting.  The caller commits before it acts on them.
+ */
+extern VfOutboxEntry *vf_outbox_claim(const char *endpoint,
+									  const char *bucket, TimestampTz now,
+									  TimestampTz lease_until, int max,
+									  int *n);
+
+typedef enum VfKeyFate
+{
+	VF_FATE_CONFIRMED,			/* deleted, or never there */
+	VF_FATE_AGAIN,				/* waiting, one attempt more */
+	VF_FATE_AGAIN_FREE,			/* waiting, attempt not counted */
+	VF_FATE_DEAD,
+	VF_FATE_CANCELLED
+} VfKeyFate;
+
+typedef struct VfKeyOutcome
+{
+	VfKeyFate	fate;
+	int			part;			/* keys of different parts part company */
+	const char *code;			/* NULL when confirmed */
+	const char *message;
+	TimestampTz next_attempt;	/* for the two AGAINs */
+} VfKeyOutcome;
+
+typedef struct VfOutboxCounts
+{
+	int64		confirmed;
+	int64		again;
+	int64		dead;
+	int64		cancelled;
+} VfOutboxCounts;
+
+/*
+ * Settle a claimed entry, key by key.  Returns false, having changed nothing,
+ * if the lease is no longer the entry's: another drainer has it.
+ */
+extern bool vf_outbox_settle(const VfOutboxEntry *entry,
+							 const VfKeyOutcome *outcomes,
+							 VfOutboxCounts *counts);
+
+/*
+ * In the claiming transaction: take the keys marked out of the entry, as
+ * cancelled for that reason.  An entry left empty is gone (nkeys = 0).
+ */
+extern void vf_outbox_drop_keys(VfOutboxEntry *entry, const bool *drop,
+								const char *code, const char *message);
+
+/* Dead entries (id 0: all) wait again; returns keys. */
+extern int64 vf_outbox_retry(int64 id);
+
+/* Cancel a waiting or dead entry; returns keys, 0 if there is none such. */
+extern int64 vf_outbox_cancel(int64 id, const char *reason);
+
+/* Keys waiting, claimed or dead. */
+extern int64 vf_outbox_pending(void);
+/* Forget them all (vf_unconfigure(discard => true)). */
+extern void vf_outbox_discard(void);
+/* Forget cancelled keys older than this. */
+extern void vf_outbox_prune(TimestampTz before);
+
+/* When the next entry of the bucket falls due; DT_NOEND if none waits. */
+extern TimestampTz vf_outbox_next_due(const char *endpoint,
+									  const char *bucket);
+
+#endif							/* VF_OUTBOX_H */

@@ -1,0 +1,292 @@
+/*-------------------------------------------------------------------------
+ *
+ * register.c
+ *	  Registering tables, and taking the registration away.
+ *
+ * Configuring again replaces what stands: the guard of the old tables goes,
+ * the next purge is a full sweep.  Rights follow the owner of the sessions
+ * table; nobody else is ever granted anything.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "bucket.h"
+#include "db.h"
+#include "errors.h"
+#include "outbox.h"
+#include "register.h"
+#include "settings.h"
+#include "source.h"
+#include "sweep.h"
+
+/* What the owner of the sessions table may use. */
+static const char *const owner_functions =
+	"FUNCTION {vf}.vf_purge_now(integer, bigint),"
+	" {vf}.vf_purge_preview(integer), {vf}.vf_outbox_retry(bigint),"
+	" {vf}.vf_outbox_cancel(bigint, text), {vf}.vf_pause(text),"
+	" {vf}.vf_resume(), {vf}.vf_error_cure(text, boolean),"
+	" {vf}.vf_source_state(), {vf}.vf_count_sessions(),"
+	" {vf}.vf_count_storage(), {vf}.vf_count_alerts(),"
+	" {vf}.vf_worker_slots()";
+static const char *const owner_procedures =
+	"PROCEDURE {vf}.vf_purge(integer, bigint, boolean),"
+	" {vf}.vf_drain(bigint)";
+static const char *const owner_views =
+	"TABLE {vf}.vf_outbox, {vf}.vf_outbox_keys, {vf}.vf_dead_letters,"
+	" {vf}.vf_config, {vf}.vf_stats, {vf}.vf_session_counts,"
+	" {vf}.vf_storage_by_type, {vf}.vf_outbox_stats, {vf}.vf_runs,"
+	" {vf}.vf_alerts, {vf}.vf_workers";
+
+/* ---- rights ---------------------------------------------------------------------- */
+
+static void
+change_rights(const char *verb, const char *preposition, Oid role)
+{
+	static const char *const right[] = {"EXECUTE", "EXECUTE", "SELECT"};
+	const char *const lists[] = {
+		owner_functions, owner_procedures, owner_views
+	};
+	VfDbSection section;
+
+	vf_db_enter_self(&section);
+	for (int i = 0; i < 3; i++)
+		vf_db_run(psprintf("%s %s ON %s %s %s", verb, right[i],
+						   vf_db_fill(lists[i], NULL), preposition,
+						   quote_identifier(GetUserNameFromId(role, false))),
+				  NULL);
+	vf_db_leave(&section);
+}
+
+/* ---- vf_configure ------------------------------------------------------------------ */
+
+static VfColumn
+part_of(const char *name)
+{
+	for (int part = 0; part < VF_N_COLUMNS; part++)
+		if (strcmp(vf_column_parts[part].part, name) == 0)
+			return part;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("vf_configure knows no column \"%s\"", name),
+			 errhint("The argument columns maps any of sessions.id, sessions.session_token, sessions.created_at, sessions.expires_at, orders.session_token, orders.status, orders.created_at, orders.updated_at and orders.migration_status to a column's name; null says that an optional one is absent.")));
+}
+
+/* The columns argument as an array by part; NULL takes the default. */
+static char **
+read_columns(const char *columns)
+{
+	char	  **result = palloc0(sizeof(char *) * VF_N_COLUMNS);
+	VfDbArgs	args = {0};
+	VfDbSection section;
+	uint64		n;
+
+	vf_db_arg_text(&args, columns);
+	vf_db_enter_self(&section);
+	n = vf_db_run("SELECT key, coalesce(value, '')"
+				  " FROM pg_catalog.jsonb_each_text($1::pg_catalog.jsonb)",
+				  &args);
+	vf_db_leave(&section);
+	for (uint64 i = 0; i < n; i++)
+		result[part_of(vf_db_text(i, 0))] = vf_db_text(i, 1);
+	return result;
+}
+
+/* The sessions' owner has to read orders, for the rules; lock and delete. */
+static void
+check_owner_rights(const VfSource *source)
+{
+	if (pg_class_aclcheck(source->orders.relid, source->sessions.owner,
+						  ACL_SELECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the owner of %s cannot read %s",
+						source->sessions.quoted, source->orders.quoted),
+				 errdetail("A purge runs with the rights of the sessions table's owner."),
+				 errhint("Run GRANT SELECT ON %s TO %s.",
+						 source->orders.quoted,
+						 quote_identifier(GetUserNameFromId(source->sessions.owner, false)))));
+}
+
+/* Run a report's statement as the owner; each row gives item and value. */
+static void
+report_rows(const VfSource *source, VfReport *report, const char *item,
+			const char *template)
+{
+	VfRules		rules;
+	VfDbArgs	args = {0};
+	VfDbSection section;
+	uint64		n;
+
+	vf_rules_at(source, GetCurrentTimestamp(), &rules);
+	vf_rules_args(source, &rules, &args);
+	vf_db_enter_owner(&section, source->sessions.owner);
+	n = vf_db_run(vf_db_fill(template, vf_rules_names(source, NULL)), &args);
+	vf_db_leave(&section);
+	for (uint64 i = 0; i < n; i++)
+		vf_report_add(report, item, "%s", vf_db_text(i, 0));
+}
+
+static void
+report_tables(const VfSource *source, VfReport *report)
+{
+	const VfTable *tables[] = {&source->sessions, &source->orders};
+
+	for (int t = 0; t < 2; t++)
+	{
+		StringInfoData keys;
+
+		initStringInfo(&keys);
+		for (int i = 0; i < tables[t]->nkeys; i++)
+			appendStringInfo(&keys, "%s%s", i == 0 ? "" : ", ",
+							 tables[t]->keys[i].name);
+		vf_report_add(report, t == 0 ? "sessions table" : "orders table",
+					  "%s, owned by %s", tables[t]->quoted,
+					  GetUserNameFromId(tables[t]->owner, false));
+		vf_report_add(report, "key columns", "%s: %s", tables[t]->name,
+					  keys.data);
+	}
+	for (int part = 0; part < VF_N_COLUMNS; part++)
+		vf_report_add(report, "column", "%s: %s", vf_column_parts[part].part,
+					  source->column[part] != NULL ? source->column[part] :
+					  "absent");
+}
+
+static void
+report_contents(const VfSource *source, VfReport *report)
+{
+	report_rows(source, report, "order status seen",
+				"SELECT pg_catalog.format('%s: %s orders%s',"
+				" coalesce(o.{order_status}, 'null'), pg_catalog.count(*),"
+				" CASE WHEN o.{order_status} = ANY ($3) THEN ', unpaid'"
+				" ELSE ', keeps its session' END)"
+				" FROM {orders} o GROUP BY o.{order_status} ORDER BY 1");
+	report_rows(source, report, "due now",
+				"SELECT pg_catalog.format('%s: %s sessions', r,"
+				" pg_catalog.count(*)) FROM (SELECT {rule} AS r"
+				" FROM {sessions} s WHERE {time_due} AND NOT {blocked}) x"
+				" GROUP BY r ORDER BY 1");
+	report_rows(source, report, "key prefix seen",
+				"SELECT pg_catalog.format('%s: %s keys', p,"
+				" pg_catalog.count(*)) FROM (SELECT coalesce("
+				"pg_catalog.substring(k, '^[^/]*/'), '(none)') AS p"
+				" FROM {sessions} s, pg_catalog.unnest({session_keys}) k"
+				" WHERE k <> '') x GROUP BY p ORDER BY 1");
+}
+
+static void
+report_guard(const VfSource *source, VfReport *report)
+{
+	vf_report_add(report, "payment guard", "%s",
+				  source->guard ? "stands on orders" :
+				  "refused: a purge locks orders against writers instead");
+	if (source->queue_deletes)
+		vf_report_add(report, "queue deletes", "%s",
+					  "keys of sessions that the application deletes are queued");
+}
+
+/*
+ * Take away the guard and the rights that an earlier registration left.  Its
+ * tables may be gone or changed, and then so are its triggers.
+ */
+static void
+remove_old_body(void *arg)
+{
+	VfSource   *old = vf_source_load(VF_SOURCE_LOOK);
+
+	(void) arg;
+	vf_source_guard_remove(old);
+	change_rights("REVOKE", "FROM", old->sessions.owner);
+}
+
+static void
+remove_old(void)
+{
+	ErrorData  *error;
+
+	if (!vf_source_registered())
+		return;
+	error = vf_db_try(remove_old_body, NULL);
+	if (error != NULL && error->sqlerrcode != VF_ERRCODE_REGISTRATION &&
+		error->sqlerrcode != ERRCODE_UNDEFINED_COLUMN)
+		ReThrowError(error);
+}
+
+void
+vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
+{
+	VfSource   *source = palloc0(sizeof(VfSource));
+	char	  **columns = read_columns(opt->columns);
+	Oid			sessions = opt->sessions;
+	Oid			orders = opt->orders;
+
+	if (OidIsValid(sessions) != OidIsValid(orders))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("vf_configure needs both tables or none"),
+				 errhint("Name both, or none to have them found on the search path.")));
+	if (!OidIsValid(sessions))
+		vf_source_find(&sessions, &orders, columns);
+	vf_db_lock(sessions, AccessShareLock, 0);
+	vf_db_lock(orders, AccessShareLock, 0);
+	vf_source_check_form(sessions, "sessions", get_rel_name(sessions));
+	vf_source_check_form(orders, "orders", get_rel_name(orders));
+	vf_source_describe(source, sessions, orders, columns);
+	source->guard = opt->guard;
+	source->queue_deletes = opt->queue_deletes;
+	source->accepted_keys = opt->accepted_keys;
+	source->n_accepted = opt->n_accepted;
+	vf_source_check_dangers(source);
+	check_owner_rights(source);
+
+	remove_old();
+	vf_source_store(source);
+	vf_sweep_reset();
+	vf_source_guard_install(source);
+	change_rights("GRANT", "TO", source->sessions.owner);
+
+	report_tables(source, report);
+	report_contents(source, report);
+	report_guard(source, report);
+	vf_report_add(report, "next", "%s", vf_bucket_current() == NULL ?
+				  "call vf_configure_bucket(bucket => ..., region => ...); until then keys wait in vf_outbox" :
+				  "look with vf_purge_preview(), then purge with vf_purge_now()");
+}
+
+/* ---- taking it away ------------------------------------------------------------------ */
+
+void
+vf_register_unconfigure(bool discard)
+{
+	int64		keys = vf_outbox_pending();
+
+	if (keys > 0 && !discard)
+		ereport(ERROR,
+				(errcode(VF_ERRCODE_KEYS_WAIT),
+				 errmsg("%lld keys still wait in the outbox", (long long) keys),
+				 errdetail("Their rows are gone; without the outbox their objects would stay in the bucket for ever."),
+				 errhint("Drain them with CALL vf_drain(), or forget them with vf_unconfigure(discard => true).")));
+	remove_old();
+	if (discard)
+		vf_outbox_discard();
+	vf_source_forget();
+	vf_bucket_forget_all();
+	vf_sweep_reset();
+}
+
+void
+vf_register_adopt(void)
+{
+	VfSource   *source = vf_source_adopt();
+
+	vf_sweep_reset();
+	vf_source_guard_install(source);
+	change_rights("GRANT", "TO", source->sessions.owner);
+}

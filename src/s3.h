@@ -1,0 +1,131 @@
+/*-------------------------------------------------------------------------
+ *
+ * s3.h
+ *	  The verbs of S3 that retention needs, and what their answers mean.
+ *
+ * Knows requests, signatures and answers; knows no table and no setting.
+ * All strings are UTF-8, whatever the database's encoding; messages are
+ * ASCII.  s3_class.h has the classes and their cures, s3_name.h what can be
+ * said about keys, buckets and endpoints.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VF_S3_H
+#define VF_S3_H
+
+#include "http.h"
+#include "s3_class.h"
+#include "s3_cred.h"
+#include "s3_name.h"
+
+/* The most DeleteObjects takes, and what every store accepts as a body. */
+#define VF_S3_MAX_KEYS		1000
+#define VF_S3_MAX_BODY		1000000
+
+/* An S3 answer, judged.  code is S3's own, or ours for transport failures. */
+typedef struct VfS3Answer
+{
+	VfS3Class	class;
+	int			status;			/* HTTP status, 0 if none */
+	char		code[64];		/* "" when class is VF_S3_OK */
+	char		message[256];	/* for people; carries no secret, no key */
+	char		region[64];		/* the bucket's own, where the answer told */
+	int			retry_after;	/* seconds, 0 if not told */
+	bool		has_offset;		/* the answer carried a Date */
+	double		offset;			/* store's clock minus ours, seconds */
+	bool		uncertain;		/* the request may have been carried out */
+} VfS3Answer;
+
+typedef struct VfS3Target
+{
+	const char *endpoint;		/* scheme://host[:port] */
+	const char *bucket;
+	const char *region;
+	VfS3PathStyle path_style;
+} VfS3Target;
+
+typedef struct VfS3Client VfS3Client;
+
+/* One key of a batch; the verdict fields are filled in by the answer. */
+typedef struct VfS3Key
+{
+	const char *key;			/* UTF-8 */
+	size_t		len;
+	VfS3Class	class;			/* VF_S3_OK: deleted, or was never there */
+	char		code[64];		/* "" when class is VF_S3_OK */
+	char		message[128];	/* for people; carries no key */
+} VfS3Key;
+
+/*
+ * A DeleteObjects request and its result.  With a whole-request failure
+ * answer.class tells, and the keys' verdicts mean nothing.
+ */
+typedef struct VfS3Delete
+{
+	VfS3Key    *keys;			/* distinct */
+	int			nkeys;			/* 1 to VF_S3_MAX_KEYS */
+	int			timeout_ms;
+	void	   *tag;			/* the caller's */
+
+	VfS3Answer	answer;
+	int			unasked;		/* keys answered for that were not sent, or
+								 * answers without a key */
+} VfS3Delete;
+
+/*
+ * A client for one bucket.  All arguments are copied.  It closes with the
+ * context.  Raises an error if endpoint and bucket make no address, so check
+ * them first with vf_s3_endpoint_fault() and vf_s3_bucket_fault().
+ */
+extern VfS3Client *vf_s3_open(MemoryContext cxt, const VfS3Target *target,
+							  const VfS3Credentials *cred,
+							  const VfHttpOptions *opt);
+extern void vf_s3_close(VfS3Client *client);
+extern void vf_s3_set_credentials(VfS3Client *client,
+								  const VfS3Credentials *cred);
+
+/*
+ * Start a delete: DeleteObjects, or DELETE by path for a single key that
+ * needs it.  The batch must outlive the request.  vf_s3_delete_wait returns
+ * the next finished one, judged; NULL if none is in flight, or if tick
+ * returned false: then all are abandoned, unjudged.
+ */
+extern void vf_s3_delete_start(VfS3Client *client, VfS3Delete *batch);
+extern VfS3Delete *vf_s3_delete_wait(VfS3Client *client,
+									 VfHttpTick tick, void *arg);
+extern int	vf_s3_in_flight(const VfS3Client *client);
+
+/* Single requests, each waited for.  tick as above; false counts as timeout. */
+typedef enum VfS3Versioning
+{
+	VF_S3_VERSIONING_OFF,
+	VF_S3_VERSIONING_ENABLED,
+	VF_S3_VERSIONING_SUSPENDED
+} VfS3Versioning;
+
+extern void vf_s3_head_bucket(VfS3Client *client, int timeout_ms,
+							  VfHttpTick tick, void *arg, VfS3Answer *answer);
+extern void vf_s3_get_versioning(VfS3Client *client, int timeout_ms,
+								 VfHttpTick tick, void *arg,
+								 VfS3Answer *answer, VfS3Versioning *result);
+/* Up to one key under the prefix; proves the right to list. */
+extern void vf_s3_list_probe(VfS3Client *client, const char *prefix,
+							 int timeout_ms, VfHttpTick tick, void *arg,
+							 VfS3Answer *answer);
+/*
+ * exists is set when answer->class is VF_S3_OK (a 404 for the key is OK).  A
+ * HEAD has no body, so a missing bucket can't be told from a missing key:
+ * call vf_s3_head_bucket() first.
+ */
+extern void vf_s3_head_object(VfS3Client *client, const char *key, size_t len,
+							  int timeout_ms, VfHttpTick tick, void *arg,
+							  VfS3Answer *answer, bool *exists);
+extern void vf_s3_put_object(VfS3Client *client, const char *key, size_t len,
+							 const char *body, size_t body_len,
+							 int timeout_ms, VfHttpTick tick, void *arg,
+							 VfS3Answer *answer);
+
+/* AWS's own endpoint of a region, palloc'd. */
+extern char *vf_s3_default_endpoint(const char *region);
+
+#endif							/* VF_S3_H */

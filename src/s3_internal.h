@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * s3_internal.h
+ *	  What the files of the room s3 share, and nobody else sees.
+ *
+ * s3.c: the client, one signed request.  s3_judge.c: what an answer means.
+ * s3_delete.c: deletes, many in flight.  s3_probe.c: single requests.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VF_S3_INTERNAL_H
+#define VF_S3_INTERNAL_H
+
+#include "lib/ilist.h"
+
+#include "s3.h"
+#include "s3_xml.h"
+
+typedef enum VfS3Checksum
+{
+	VF_S3_CHECKSUM_NONE,
+	VF_S3_CHECKSUM_MD5,
+	VF_S3_CHECKSUM_SHA256
+} VfS3Checksum;
+
+/* A request in S3's terms. */
+typedef struct VfS3Request
+{
+	const char *method;
+	const char *key;			/* NULL: the bucket itself */
+	size_t		key_len;
+	const char *query;			/* encoded; NULL if none */
+	const char *body;			/* may be NULL; must outlive the request */
+	size_t		body_len;
+	const char *content_type;	/* NULL if none */
+	VfS3Checksum checksum;
+	int			timeout_ms;
+	void	   *tag;
+} VfS3Request;
+
+/*
+ * The tag of every request.  batch is NULL for single requests, whose
+ * exchange is in no list.
+ */
+typedef struct VfS3Exchange
+{
+	dlist_node	node;			/* in client->pending or client->ready */
+	VfS3Delete *batch;
+	bool		by_path;
+	char	   *body;
+	size_t		body_len;
+	VfS3Checksum checksum;
+	int64		deadline;		/* vf_s3_clock_ms() */
+} VfS3Exchange;
+
+struct VfS3Client
+{
+	MemoryContext cxt;			/* of its own */
+	MemoryContextCallback wipe;
+	VfHttpClient *http;
+	VfS3Address address;
+	char	   *region;
+	VfS3Credentials cred;
+	bool		refuses_md5;	/* the store, or the server's own library */
+	dlist_head	pending;		/* deletes on the wire */
+	dlist_head	ready;			/* deletes judged, not yet handed out */
+};
+
+/* s3.c */
+
+/* False, with nothing started, if the request cannot be signed. */
+extern bool vf_s3_send(VfS3Client *client, const VfS3Request *req);
+/* A steady clock. */
+extern int64 vf_s3_clock_ms(void);
+
+/* s3_judge.c: neither raises nor allocates with palloc. */
+
+/*
+ * Judge an answer.  wanted is the root of the document that a success must
+ * have, VF_S3_XML_NOTHING if it has none.  handler (may be NULL) hears the
+ * entries of a DeleteResult; they count only if answer->class is VF_S3_OK.
+ */
+extern void vf_s3_judge(const VfHttpAnswer *http, const char *region,
+						VfS3XmlRoot wanted, const VfS3XmlHandler *handler,
+						VfS3Answer *answer, VfS3XmlDocument *doc);
+/* An answer for a request that our own side ended: code is one of ours. */
+extern void vf_s3_judge_own(const char *code, const char *message,
+							VfS3Answer *answer);
+/* S3's code, fit to be stored: letters, digits, '.', '_' and '-'. */
+extern void vf_s3_clean_code(const char *from, char *to, size_t size);
+/*
+ * S3's words without anything that may be a key, an address or a secret.
+ * key may be NULL.
+ */
+extern void vf_s3_clean_message(const char *from, const char *key,
+								size_t key_len, char *to, size_t size);
+/* Seconds since 1970 of an HTTP date. */
+extern bool vf_s3_parse_date(const char *text, double *seconds);
+
+/* s3_delete.c */
+
+/* Takes the answer of a delete; frees it. */
+extern void vf_s3_delete_settle(VfS3Client *client, VfHttpAnswer *http);
+/* The requests are gone: forget their exchanges. */
+extern void vf_s3_delete_abandon(VfS3Client *client);
+
+#endif							/* VF_S3_INTERNAL_H */

@@ -1,0 +1,173 @@
+/*-------------------------------------------------------------------------
+ *
+ * s3_probe.c
+ *	  Single requests, each waited for: heads, versioning, a list, a put.
+ *
+ * Deletes of the same client may be in flight; answers to them that come in
+ * between are kept for vf_s3_delete_wait.
+ *
+ * A HEAD is answered without a body, so its failures are judged by status;
+ * see vf_s3_head_object() for what that cannot tell.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "s3.h"
+#include "s3_internal.h"
+#include "s3_sign.h"
+
+#define MAX_QUERY	4096
+
+/* Who waits, and how. */
+typedef struct Waiter
+{
+	VfS3Client *client;
+	VfHttpTick	tick;
+	void	   *arg;
+} Waiter;
+
+/* The answer to the request, or NULL when tick told to stop. */
+static VfHttpAnswer *
+wait_for(const Waiter *waiter, const VfS3Exchange *exchange)
+{
+	for (;;)
+	{
+		VfHttpAnswer *http = vf_http_wait(waiter->client->http, waiter->tick,
+										  waiter->arg);
+
+		if (http == NULL || http->tag == exchange)
+			return http;
+		vf_s3_delete_settle(waiter->client, http);
+	}
+}
+
+static void
+request(const Waiter *waiter, VfS3Request *req, VfS3XmlRoot wanted,
+		VfS3Answer *answer, VfS3XmlDocument *doc)
+{
+	VfS3Client *client = waiter->client;
+	VfS3Exchange *exchange;
+	VfHttpAnswer *http;
+
+	memset(doc, 0, sizeof(*doc));
+	exchange = MemoryContextAllocZero(client->cxt, sizeof(VfS3Exchange));
+	req->tag = exchange;
+	if (!vf_s3_send(client, req))
+	{
+		pfree(exchange);
+		vf_s3_judge_own("CannotSign", "the request could not be signed",
+						answer);
+		return;
+	}
+	http = wait_for(waiter, exchange);
+	pfree(exchange);
+	if (http == NULL)
+	{
+		vf_s3_delete_abandon(client);
+		vf_s3_judge_own("Timeout", "the request was abandoned", answer);
+		answer->uncertain = true;
+		return;
+	}
+	vf_s3_judge(http, client->region, wanted, NULL, answer, doc);
+	vf_http_free(http);
+}
+
+void
+vf_s3_head_bucket(VfS3Client *client, int timeout_ms, VfHttpTick tick,
+				  void *arg, VfS3Answer *answer)
+{
+	Waiter		waiter = {client, tick, arg};
+	VfS3Request req = {0};
+	VfS3XmlDocument doc;
+
+	req.method = "HEAD";
+	req.timeout_ms = timeout_ms;
+	request(&waiter, &req, VF_S3_XML_NOTHING, answer, &doc);
+}
+
+void
+vf_s3_get_versioning(VfS3Client *client, int timeout_ms, VfHttpTick tick,
+					 void *arg, VfS3Answer *answer, VfS3Versioning *result)
+{
+	Waiter		waiter = {client, tick, arg};
+	VfS3Request req = {0};
+	VfS3XmlDocument doc;
+
+	*result = VF_S3_VERSIONING_OFF;
+	req.method = "GET";
+	req.query = "versioning=";
+	req.timeout_ms = timeout_ms;
+	request(&waiter, &req, VF_S3_XML_VERSIONING, answer, &doc);
+	if (strcmp(doc.status, "Enabled") == 0)
+		*result = VF_S3_VERSIONING_ENABLED;
+	else if (strcmp(doc.status, "Suspended") == 0)
+		*result = VF_S3_VERSIONING_SUSPENDED;
+}
+
+void
+vf_s3_list_probe(VfS3Client *client, const char *prefix, int timeout_ms,
+				 VfHttpTick tick, void *arg, VfS3Answer *answer)
+{
+	Waiter		waiter = {client, tick, arg};
+	VfS3Request req = {0};
+	VfS3XmlDocument doc;
+	char		query[MAX_QUERY];
+	size_t		len;
+
+	strlcpy(query, "encoding-type=url&list-type=2&max-keys=1&prefix=",
+			sizeof(query));
+	len = strlen(query);
+	if (!vf_s3_sign_encode(prefix, strlen(prefix), false, query + len,
+						   sizeof(query) - len))
+	{
+		vf_s3_judge_own("CannotSign", "the prefix is too long", answer);
+		return;
+	}
+	req.method = "GET";
+	req.query = query;
+	req.timeout_ms = timeout_ms;
+	request(&waiter, &req, VF_S3_XML_LIST, answer, &doc);
+}
+
+void
+vf_s3_head_object(VfS3Client *client, const char *key, size_t len,
+				  int timeout_ms, VfHttpTick tick, void *arg,
+				  VfS3Answer *answer, bool *exists)
+{
+	Waiter		waiter = {client, tick, arg};
+	VfS3Request req = {0};
+	VfS3XmlDocument doc;
+
+	req.method = "HEAD";
+	req.key = key;
+	req.key_len = len;
+	req.timeout_ms = timeout_ms;
+	request(&waiter, &req, VF_S3_XML_NOTHING, answer, &doc);
+	*exists = answer->class == VF_S3_OK;
+	/* The code that the table gives to a bare 404. */
+	if (strcmp(answer->code, "NoSuchBucket") == 0)
+	{
+		answer->class = VF_S3_OK;
+		answer->code[0] = '\0';
+		answer->message[0] = '\0';
+	}
+}
+
+void
+vf_s3_put_object(VfS3Client *client, const char *key, size_t len,
+				 const char *body, size_t body_len, int timeout_ms,
+				 VfHttpTick tick, void *arg, VfS3Answer *answer)
+{
+	Waiter		waiter = {client, tick, arg};
+	VfS3Request req = {0};
+	VfS3XmlDocument doc;
+
+	req.method = "PUT";
+	req.key = key;
+	req.key_len = len;
+	req.body = body;
+	req.body_len = body_len;
+	req.timeout_ms = timeout_ms;
+	request(&waiter, &req, VF_S3_XML_NOTHING, answer, &doc);
+}

@@ -1,0 +1,535 @@
+/*-------------------------------------------------------------------------
+ *
+ * s3_xml.c
+ *	  The XML of S3: writes the body of DeleteObjects, reads answers.
+ *
+ * Order of things: what XML can carry, the writer, then the reader: text
+ * fields, elements, expat's handlers, entries.
+ *
+ * The reader knows five documents by the name of their root, and the few
+ * elements in them that matter; everything else is parsed and ignored.  A
+ * name counts without its prefix.  Expat is told that the document is UTF-8
+ * whatever it declares, and parsing stops at a DOCTYPE, so no entity is ever
+ * defined.  Memory is bounded: fields have fixed sizes, depth has a limit,
+ * and the caller's cap on an answer limits what expat can be given.
+ *
+ * An ereport would jump over expat's frames: nothing here raises.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <expat.h>
+
+#include "s3_xml.h"
+
+#define FRAME_BEGIN \
+	"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n" \
+	"<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
+#define FRAME_END	"<Quiet>false</Quiet></Delete>"
+#define KEY_BEGIN	"<Object><Key>"
+#define KEY_END		"</Key></Object>"
+
+#define MAX_DEPTH	16
+#define MAX_KEY		4096
+#define MAX_CODE	64
+#define MAX_MESSAGE	1024
+
+/*
+ * Only because expat counts in int: small pieces would make it scan a long
+ * token again and again.
+ */
+#define MAX_PIECE	(1024 * 1024 * 1024)
+
+typedef enum Element
+{
+	ELEMENT_OTHER,
+	ELEMENT_DELETED,
+	ELEMENT_ERROR,
+	ELEMENT_KEY,
+	ELEMENT_CODE,
+	ELEMENT_MESSAGE,
+	ELEMENT_REGION,
+	ELEMENT_STATUS
+} Element;
+
+/* The text of an element.  What does not fit is dropped, but noticed. */
+typedef struct Field
+{
+	char	   *data;
+	size_t		size;
+	size_t		len;
+	bool		seen;
+	bool		overflow;
+} Field;
+
+struct VfS3XmlReader
+{
+	XML_Parser	parser;
+	const VfS3XmlHandler *handler;
+	VfS3XmlDocument doc;
+	int			depth;
+	Element		entry;			/* at depth two */
+	Field	   *open;			/* where text goes, or NULL */
+	int			open_depth;
+	Field		key;
+	Field		code;
+	Field		message;
+	Field		region;
+	Field		status;
+	char		key_text[MAX_KEY + 1];
+	char		code_text[MAX_CODE];
+	char		message_text[MAX_MESSAGE];
+};
+
+/* Writer */
+
+bool
+vf_s3_xml_can_carry(const char *text, size_t len)
+{
+	const unsigned char *p = (const unsigned char *) text;
+	size_t		i;
+
+	for (i = 0; i < len; i++)
+	{
+		if (p[i] < 0x20 && p[i] != '\t' && p[i] != '\n' && p[i] != '\r')
+			return false;
+		/* U+FFFE and U+FFFF */
+		if (p[i] == 0xEF && len - i >= 3 && p[i + 1] == 0xBF &&
+			p[i + 2] >= 0xBE)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * How a character is written, or NULL if as itself.  A parser turns a bare
+ * CR into LF, and some strip TAB and LF at the ends.
+ */
+static const char *
+escape(char c)
+{
+	switch (c)
+	{
+		case '&':
+			return "&amp;";
+		case '<':
+			return "&lt;";
+		case '>':
+			return "&gt;";
+		case '"':
+			return "&quot;";
+		case '\r':
+			return "&#13;";
+		case '\n':
+			return "&#10;";
+		case '\t':
+			return "&#9;";
+		default:
+			return NULL;
+	}
+}
+
+size_t
+vf_s3_xml_frame_size(void)
+{
+	return strlen(FRAME_BEGIN) + strlen(FRAME_END);
+}
+
+size_t
+vf_s3_xml_key_size(const char *key, size_t len)
+{
+	size_t		size = strlen(KEY_BEGIN) + strlen(KEY_END);
+	size_t		i;
+
+	for (i = 0; i < len; i++)
+	{
+		const char *escaped = escape(key[i]);
+
+		size += escaped ? strlen(escaped) : 1;
+	}
+	return size;
+}
+
+static bool
+append(VfS3XmlBody *body, const char *text, size_t len)
+{
+	if (body->failed || len >= body->size - body->len)
+	{
+		body->failed = true;
+		return false;
+	}
+	memcpy(body->data + body->len, text, len);
+	body->len += len;
+	body->data[body->len] = '\0';
+	return true;
+}
+
+bool
+vf_s3_xml_begin(VfS3XmlBody *body, char *data, size_t size)
+{
+	body->data = data;
+	body->size = size;
+	body->len = 0;
+	body->failed = size == 0;
+	return append(body, FRAME_BEGIN, strlen(FRAME_BEGIN));
+}
+
+bool
+vf_s3_xml_key(VfS3XmlBody *body, const char *key, size_t len)
+{
+	size_t		plain = 0;
+	size_t		i;
+
+	append(body, KEY_BEGIN, strlen(KEY_BEGIN));
+	for (i = 0; i < len; i++)
+	{
+		const char *escaped = escape(key[i]);
+
+		if (escaped == NULL)
+			continue;
+		append(body, key + plain, i - plain);
+		append(body, escaped, strlen(escaped));
+		plain = i + 1;
+	}
+	append(body, key + plain, len - plain);
+	return append(body, KEY_END, strlen(KEY_END));
+}
+
+bool
+vf_s3_xml_end(VfS3XmlBody *body)
+{
+	return append(body, FRAME_END, strlen(FRAME_END));
+}
+
+/* Reader: fields */
+
+static void
+set_up_field(Field *field, char *data, size_t size)
+{
+	field->data = data;
+	field->size = size;
+}
+
+static void
+clear_field(Field *field)
+{
+	field->len = 0;
+	field->data[0] = '\0';
+	field->seen = false;
+	field->overflow = false;
+}
+
+static void
+add_text(Field *field, const char *text, size_t len)
+{
+	size_t		room = field->size - 1 - field->len;
+
+	if (len > room)
+	{
+		field->overflow = true;
+		len = room;
+	}
+	memcpy(field->data + field->len, text, len);
+	field->len += len;
+	field->data[field->len] = '\0';
+}
+
+static void
+trim(Field *field)
+{
+	static const char blanks[] = " \t\r\n";
+	size_t		skip = strspn(field->data, blanks);
+
+	field->len -= skip;
+	memmove(field->data, field->data + skip, field->len + 1);
+	while (field->len > 0 && strchr(blanks, field->data[field->len - 1]))
+		field->data[--field->len] = '\0';
+}
+
+/* Reader: elements */
+
+static void
+stop(VfS3XmlReader *reader, const char *fault)
+{
+	if (reader->doc.fault == NULL)
+		reader->doc.fault = fault;
+	XML_StopParser(reader->parser, XML_FALSE);
+}
+
+/* Without its prefix, if any. */
+static const char *
+local_name(const char *name)
+{
+	const char *colon = strrchr(name, ':');
+
+	return colon ? colon + 1 : name;
+}
+
+static VfS3XmlRoot
+identify_root(const char *name)
+{
+	if (strcmp(name, "DeleteResult") == 0)
+		return VF_S3_XML_DELETE_RESULT;
+	if (strcmp(name, "Error") == 0)
+		return VF_S3_XML_ERROR;
+	if (strcmp(name, "VersioningConfiguration") == 0)
+		return VF_S3_XML_VERSIONING;
+	if (strcmp(name, "ListBucketResult") == 0)
+		return VF_S3_XML_LIST;
+	return VF_S3_XML_OTHER;
+}
+
+static Element
+identify_element(const char *name)
+{
+	static const struct
+	{
+		const char *name;
+		Element		element;
+	}			names[] = {
+		{"Deleted", ELEMENT_DELETED},
+		{"Error", ELEMENT_ERROR},
+		{"Key", ELEMENT_KEY},
+		{"Code", ELEMENT_CODE},
+		{"Message", ELEMENT_MESSAGE},
+		{"Region", ELEMENT_REGION},
+		{"Status", ELEMENT_STATUS}
+	};
+	size_t		i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		if (strcmp(name, names[i].name) == 0)
+			return names[i].element;
+	}
+	return ELEMENT_OTHER;
+}
+
+/* The field that an element fills at this place, or NULL. */
+static Field *
+find_field(VfS3XmlReader *reader, Element element)
+{
+	bool		in_error;
+	bool		in_entry;
+
+	in_error = reader->doc.root == VF_S3_XML_ERROR && reader->depth == 2;
+	in_entry = reader->doc.root == VF_S3_XML_DELETE_RESULT &&
+		reader->depth == 3 && reader->entry != ELEMENT_OTHER;
+	switch (element)
+	{
+		case ELEMENT_KEY:
+			return in_entry ? &reader->key : NULL;
+		case ELEMENT_CODE:
+			return in_error || in_entry ? &reader->code : NULL;
+		case ELEMENT_MESSAGE:
+			return in_error || in_entry ? &reader->message : NULL;
+		case ELEMENT_REGION:
+			return in_error ? &reader->region : NULL;
+		case ELEMENT_STATUS:
+			return reader->doc.root == VF_S3_XML_VERSIONING &&
+				reader->depth == 2 ? &reader->status : NULL;
+		default:
+			return NULL;
+	}
+}
+
+static void
+begin_entry(VfS3XmlReader *reader, Element element)
+{
+	reader->entry = ELEMENT_OTHER;
+	if (element == ELEMENT_DELETED || element == ELEMENT_ERROR)
+		reader->entry = element;
+	clear_field(&reader->key);
+	clear_field(&reader->code);
+	clear_field(&reader->message);
+}
+
+static void
+end_entry(VfS3XmlReader *reader)
+{
+	const VfS3XmlHandler *handler = reader->handler;
+
+	/* A key cut short would be somebody else's key. */
+	if (reader->key.overflow)
+	{
+		stop(reader, "a key is too long");
+		return;
+	}
+	trim(&reader->code);
+	if (handler == NULL)
+		return;
+	if (reader->entry == ELEMENT_DELETED && handler->deleted)
+		handler->deleted(handler->arg, reader->key.data, reader->key.len);
+	else if (reader->entry == ELEMENT_ERROR && handler->failed)
+		handler->failed(handler->arg, reader->key.data, reader->key.len,
+						reader->code.data, reader->message.data);
+}
+
+/* Reader: expat's handlers */
+
+static void XMLCALL
+on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
+{
+	VfS3XmlReader *reader = arg;
+	Element		element = identify_element(local_name(name));
+	Field	   *field;
+
+	(void) attributes;
+	if (reader->doc.fault)
+		return;
+	if (++reader->depth > MAX_DEPTH)
+	{
+		stop(reader, "the document is nested too deeply");
+		return;
+	}
+	if (reader->open)
+	{
+		stop(reader, "an element stands where only text belongs");
+		return;
+	}
+	if (reader->depth == 1)
+		reader->doc.root = identify_root(local_name(name));
+	if (reader->depth == 2 && reader->doc.root == VF_S3_XML_DELETE_RESULT)
+		begin_entry(reader, element);
+	field = find_field(reader, element);
+	if (field == NULL)
+		return;
+	if (field->seen)
+	{
+		stop(reader, "an element comes twice");
+		return;
+	}
+	field->seen = true;
+	reader->open = field;
+	reader->open_depth = reader->depth;
+}
+
+static void XMLCALL
+on_end(void *arg, const XML_Char *name)
+{
+	VfS3XmlReader *reader = arg;
+
+	(void) name;
+	if (reader->doc.fault)
+		return;
+	if (reader->open && reader->open_depth == reader->depth)
+		reader->open = NULL;
+	if (reader->depth == 2 && reader->doc.root == VF_S3_XML_DELETE_RESULT)
+		end_entry(reader);
+	reader->depth--;
+}
+
+static void XMLCALL
+on_text(void *arg, const XML_Char *text, int len)
+{
+	VfS3XmlReader *reader = arg;
+
+	if (reader->open && reader->doc.fault == NULL)
+		add_text(reader->open, text, (size_t) len);
+}
+
+static void XMLCALL
+on_doctype(void *arg, const XML_Char *name, const XML_Char *system_id,
+		   const XML_Char *public_id, int has_internal_subset)
+{
+	(void) name;
+	(void) system_id;
+	(void) public_id;
+	(void) has_internal_subset;
+	stop(arg, "the document has a DOCTYPE");
+}
+
+/* Reader: entries */
+
+VfS3XmlReader *
+vf_s3_xml_open(const VfS3XmlHandler *handler)
+{
+	VfS3XmlReader *reader = calloc(1, sizeof(VfS3XmlReader));
+
+	if (reader == NULL)
+		return NULL;
+	reader->parser = XML_ParserCreate("UTF-8");
+	if (reader->parser == NULL)
+	{
+		free(reader);
+		return NULL;
+	}
+	reader->handler = handler;
+	set_up_field(&reader->key, reader->key_text, sizeof(reader->key_text));
+	set_up_field(&reader->code, reader->code_text,
+				 sizeof(reader->code_text));
+	set_up_field(&reader->message, reader->message_text,
+				 sizeof(reader->message_text));
+	set_up_field(&reader->region, reader->doc.region,
+				 sizeof(reader->doc.region));
+	set_up_field(&reader->status, reader->doc.status,
+				 sizeof(reader->doc.status));
+	XML_SetUserData(reader->parser, reader);
+	XML_SetElementHandler(reader->parser, on_start, on_end);
+	XML_SetCharacterDataHandler(reader->parser, on_text);
+	XML_SetStartDoctypeDeclHandler(reader->parser, on_doctype);
+	return reader;
+}
+
+static bool
+parse(VfS3XmlReader *reader, const char *data, size_t len, bool final)
+{
+	if (reader->doc.fault == NULL &&
+		XML_Parse(reader->parser, data, (int) len, final) != XML_STATUS_OK &&
+		reader->doc.fault == NULL)
+		reader->doc.fault = "the document is not well-formed XML";
+	return reader->doc.fault == NULL;
+}
+
+bool
+vf_s3_xml_feed(VfS3XmlReader *reader, const char *data, size_t len)
+{
+	while (len > 0)
+	{
+		size_t		piece = len < MAX_PIECE ? len : MAX_PIECE;
+
+		if (!parse(reader, data, piece, false))
+			return false;
+		data += piece;
+		len -= piece;
+	}
+	return reader->doc.fault == NULL;
+}
+
+bool
+vf_s3_xml_finish(VfS3XmlReader *reader, VfS3XmlDocument *doc)
+{
+	bool		ok = parse(reader, "", 0, true);
+
+	if (reader->doc.root == VF_S3_XML_ERROR)
+	{
+		trim(&reader->code);
+		memcpy(reader->doc.code, reader->code.data, reader->code.len + 1);
+		memcpy(reader->doc.message, reader->message.data,
+			   reader->message.len + 1);
+	}
+	trim(&reader->region);
+	trim(&reader->status);
+	*doc = reader->doc;
+	XML_ParserFree(reader->parser);
+	free(reader);
+	return ok;
+}
+
+bool
+vf_s3_xml_read(const char *data, size_t len, const VfS3XmlHandler *handler,
+			   VfS3XmlDocument *doc)
+{
+	VfS3XmlReader *reader = vf_s3_xml_open(handler);
+
+	if (reader == NULL)
+	{
+		memset(doc, 0, sizeof(*doc));
+		doc->fault = "there is no memory to read the document";
+		return false;
+	}
+	vf_s3_xml_feed(reader, data, len);
+	return vf_s3_xml_finish(reader, doc);
+}

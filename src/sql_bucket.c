@@ -1,0 +1,111 @@
+/*-------------------------------------------------------------------------
+ *
+ * sql_bucket.c
+ *	  Desk: vf_drain, vf_s3_check, vf_worker_start, vf_worker_stop.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "check.h"
+#include "db.h"
+#include "drain.h"
+#include "sql_rights.h"
+#include "worker.h"
+
+PG_FUNCTION_INFO_V1(vf_sql_drain);
+PG_FUNCTION_INFO_V1(vf_sql_s3_check);
+PG_FUNCTION_INFO_V1(vf_sql_worker_start);
+PG_FUNCTION_INFO_V1(vf_sql_worker_stop);
+
+static bool
+tick(void *arg)
+{
+	(void) arg;
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}
+
+Datum
+vf_sql_drain(PG_FUNCTION_ARGS)
+{
+	VfDrainOptions opt = {0};
+	VfDrainResult r;
+
+	vf_sql_require_owner("vf_drain()");
+	vf_sql_require_top_level(fcinfo, "vf_drain",
+							 "Call it on its own, after the COMMIT.");
+	if (!PG_ARGISNULL(0) && PG_GETARG_INT64(0) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_keys must be greater than 0"),
+				 errhint("Leave it out to drain until nothing waits.")));
+	opt.caller = "vf_drain";
+	opt.record_idle = true;
+	opt.max_keys = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
+	opt.tick = tick;
+	vf_db_open(true);
+	vf_drain_run(&opt, &r);
+	vf_db_close();
+	ereport(INFO,
+			(errmsg("drained the outbox: %lld keys confirmed gone, %lld to be tried again, %lld dead, %lld cancelled",
+					(long long) r.counts.confirmed,
+					(long long) r.counts.again, (long long) r.counts.dead,
+					(long long) r.counts.cancelled)));
+	if (r.failing > 0)
+		ereport(WARNING,
+				(errmsg("a bucket did not answer as it should"),
+				 errhint("See vf_outbox_stats for the error and its cure; the keys wait.")));
+	PG_RETURN_VOID();
+}
+
+Datum
+vf_sql_s3_check(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	VfCheckLine *lines;
+	int			n;
+
+	vf_sql_require_superuser("vf_s3_check()");
+	InitMaterializedSRF(fcinfo, 0);
+	vf_db_open(false);
+	lines = vf_check_bucket(tick, NULL, &n);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[4] = {0};
+		bool		nulls[4] = {false};
+
+		values[0] = CStringGetTextDatum(lines[i].check);
+		values[1] = BoolGetDatum(lines[i].ok);
+		nulls[1] = lines[i].skipped;
+		values[2] = CStringGetTextDatum(lines[i].detail);
+		nulls[3] = lines[i].cure == NULL;
+		if (lines[i].cure != NULL)
+			values[3] = CStringGetTextDatum(lines[i].cure);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+	}
+	vf_db_close();
+	return (Datum) 0;
+}
+
+Datum
+vf_sql_worker_start(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	vf_sql_require_superuser("vf_worker_start()");
+	PG_RETURN_INT32(vf_worker_start());
+}
+
+Datum
+vf_sql_worker_stop(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	vf_sql_require_superuser("vf_worker_stop()");
+	PG_RETURN_BOOL(vf_worker_stop());
+}

@@ -1,0 +1,306 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  The worker of one database: it purges every naptime and drains when
+ *	  woken.
+ *
+ * The loop: wait, reset the latch, reload, purge if it is time, drain.  Three
+ * memory contexts: the process's, the cycle's (reset each time round), and
+ * those of purge and drain, which reset theirs with every batch and wave.
+ *
+ * Each piece of work has transactions of its own.  An error in one is caught
+ * here and nowhere else: reported, its transaction aborted, and the loop goes
+ * on after a pause.  SIGTERM takes effect at once, also while a request is in
+ * flight, because every wait looks for interrupts.
+ *
+ * DROP, RENAME and TEMPLATE of the database must not have to wait for us: at
+ * least once a second we try, without waiting, the lock that a starting
+ * backend takes on its database, and leave when it is not to be had.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "db.h"
+#include "drain.h"
+#include "purge.h"
+#include "settings.h"
+#include "source.h"
+#include "stats.h"
+#include "worker.h"
+
+/* How often the outbox is looked at when nobody wakes us, ms. */
+#define POLL_INTERVAL 10000
+
+/* How often we make sure that nobody wants the database for himself, ms. */
+#define LOCK_INTERVAL 1000
+
+/* The pause after an error, ms. */
+#define ERROR_PAUSE 30000
+
+static VfSlot *slot = NULL;
+static MemoryContext cycle_context = NULL;
+static TimestampTz lock_looked_at = 0;
+
+/* ---- the database is ours to work in -------------------------------------------- */
+
+static bool
+database_is_free(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
+	if (LockAcquire(&tag, RowExclusiveLock, true, true) ==
+		LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	LockRelease(&tag, RowExclusiveLock, true);
+	return true;
+}
+
+/* May we go on?  Cheap enough to be asked all the time. */
+static bool
+keep_going(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	CHECK_FOR_INTERRUPTS();
+	if (!TimestampDifferenceExceeds(lock_looked_at, now, LOCK_INTERVAL))
+		return true;
+	lock_looked_at = now;
+	return database_is_free();
+}
+
+static bool
+tick(void *arg)
+{
+	(void) arg;
+	return keep_going();
+}
+
+/* Leave; a launcher, or the postmaster, starts us again where we are wanted. */
+static void
+leave(const char *why)
+{
+	ereport(DEBUG1,
+			(errmsg("voiceframe_retention worker leaves: %s", why)));
+	proc_exit(1);
+}
+
+/* ---- one piece of work --------------------------------------------------------------- */
+
+typedef bool (*Work) (void);
+
+/*
+ * Do a piece of work in transactions of its own, with SPI open; false if it
+ * failed.
+ */
+static bool
+run_work(Work work, const char *activity)
+{
+	bool		ok = true;
+
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	StartTransactionCommand();
+	PortalContext = cycle_context;
+	MemoryContextSwitchTo(cycle_context);
+	PG_TRY();
+	{
+		vf_db_open(true);
+		ok = work();
+		vf_db_close();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		/* Nothing of the error outlives its report. */
+		MemoryContextSwitchTo(cycle_context);
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+		pg_atomic_fetch_add_u64(&slot->errors, 1);
+		ok = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cycle_context);
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return ok;
+}
+
+/* Sets installed and allowed; never fails for what a user can have done. */
+static bool installed;
+static bool allowed;
+
+static bool
+look_around(void)
+{
+	bool		active,
+				paused;
+
+	installed = vf_db_installed();
+	allowed = installed && vf_source_flags(&active, &paused) && active &&
+		!paused;
+	return true;
+}
+
+static bool
+purge(void)
+{
+	VfPurgeOptions opt = {0};
+	VfPurgeResult result;
+
+	opt.caller = "worker";
+	opt.commits = true;
+	opt.keep_going = keep_going;
+	pg_atomic_write_u32(&slot->state, VF_WORKER_PURGING);
+	vf_purge_run(&opt, &result);
+	pg_atomic_write_u64(&slot->last_purge_at, GetCurrentTimestamp());
+	return true;
+}
+
+static bool
+drain(void)
+{
+	VfDrainOptions opt = {0};
+	VfDrainResult result;
+
+	opt.caller = "worker";
+	opt.tick = tick;
+	opt.slot = slot;
+	pg_atomic_write_u32(&slot->state, VF_WORKER_DRAINING);
+	vf_drain_run(&opt, &result);
+	pg_atomic_write_u64(&slot->last_drain_at, GetCurrentTimestamp());
+	return true;
+}
+
+/* ---- the loop ---------------------------------------------------------------------------- */
+
+/* Wait until then, or until the latch is set; the only place that waits. */
+static void
+wait_until(TimestampTz until)
+{
+	for (;;)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														   until);
+		int			events;
+
+		if (!keep_going())
+			leave("the database is wanted");
+		if (left <= 0)
+			return;
+		events = WaitLatch(MyLatch,
+						   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						   Min(left, LOCK_INTERVAL), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (events & WL_LATCH_SET)
+			return;
+	}
+}
+
+static TimestampTz
+ms_from_now(int64 ms)
+{
+	return GetCurrentTimestamp() + ms * 1000;
+}
+
+static void
+loop(void)
+{
+	TimestampTz next_purge = GetCurrentTimestamp();
+	TimestampTz next_drain = next_purge;
+
+	for (;;)
+	{
+		MemoryContextReset(cycle_context);
+		if (run_work(look_around, "looking around") && !installed)
+			leave("the extension is gone");
+		pg_atomic_write_u32(&slot->state, VF_WORKER_REFUSED);
+		if (allowed)
+		{
+			if (GetCurrentTimestamp() >= next_purge)
+				next_purge = run_work(purge, "purging sessions") ?
+					ms_from_now(vf_naptime * INT64CONST(1000)) :
+					ms_from_now(Max(vf_naptime * INT64CONST(1000),
+									ERROR_PAUSE));
+			next_drain = run_work(drain, "draining the outbox") ?
+				ms_from_now(POLL_INTERVAL) : ms_from_now(ERROR_PAUSE);
+			pg_atomic_write_u32(&slot->state, VF_WORKER_IDLE);
+		}
+		else
+			next_drain = ms_from_now(POLL_INTERVAL);
+		wait_until(Min(next_purge > GetCurrentTimestamp() ? next_purge :
+					   next_drain, next_drain));
+	}
+}
+
+static void
+release_slot(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	vf_stats_release(slot);
+}
+
+/* What a user could have set for us in the configuration, we set. */
+static void
+quiet_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", ""},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"default_transaction_isolation", "read committed"},
+		{"client_min_messages", "error"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
+						PGC_S_OVERRIDE);
+}
+
+void
+vf_worker_main(Datum arg)
+{
+	Oid			database = DatumGetObjectId(arg);
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	slot = vf_stats_take(database);
+	if (slot == NULL || pg_atomic_read_u32(&slot->stop) != 0 ||
+		!vf_stats_claim(slot))
+		proc_exit(0);
+	before_shmem_exit(release_slot, (Datum) 0);
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	quiet_settings();
+	cycle_context = AllocSetContextCreate(TopMemoryContext,
+										  "voiceframe worker cycle",
+										  ALLOCSET_DEFAULT_SIZES);
+	loop();
+}

@@ -1,0 +1,427 @@
+#!/usr/bin/python3
+"""peer.py: a strict, scripted S3 server for tests, on 127.0.0.1.
+
+  peer.py --dir DIR [--port N] [--bucket B]... [--key K] [--secret S]
+          [--token T] [--region R] [--domain D]... [--tls CERT KEY] [--keep]
+
+It verifies what a careless store lets pass (signature, region, clock, digest,
+size: see peer_s3.py), does what a script tells it to do wrong (see
+peer_faults.py), and keeps a journal.  Path style, and virtual hosts
+BUCKET.DOMAIN (default s3.peer.test and localhost, which libcurl resolves by
+itself).
+
+DIR/port, control_port and pid appear when it listens; port 0 is any free one.
+DIR/journal has lines of JSON, written before the next step is done:
+
+  {"phase": "before", "id", "time", "conn", "verb", "bucket", "key", "query",
+   "bytes", "keys" (of a ?delete)}
+  {"phase": "after", "id", "time", "verdict": status, "code", "acted", "fault"}
+  {"phase": "sent", "id", "time", "how": "sent", "cut", "gone", "stalled"}
+
+A test that kills a client between request and settle lets the peer "hold"
+(not acted yet) or be "late" (acted, not answered).  Objects live in memory;
+a stop by SIGTERM writes them to DIR/store and --keep starts from there.
+Control: HTTP on control_port, see peerctl.py.
+"""
+import argparse
+import json
+import os
+import pickle
+import re
+import select
+import signal
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True          # the tree must stay clean
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import peer_faults                      # noqa: E402
+import peer_s3                          # noqa: E402
+
+MAX_HEAD = 64 * 1024
+MAX_READ = 8 * 1024 * 1024              # read and refused, not cut off
+GARBAGE = b'\x00\xffthis is {not} <xml at all\r\n' * 4
+
+
+class Gone(Exception):
+    """The client closed, or what it sent is no HTTP."""
+
+
+class Wire:
+    """One connection: reads strict HTTP/1.1 requests, writes answers."""
+
+    def __init__(self, sock):
+        self.sock, self.buffer = sock, b''
+
+    def more(self):
+        try:
+            data = self.sock.recv(65536)
+        except OSError:
+            data = b''
+        if not data:
+            raise Gone()
+        self.buffer += data
+
+    def read_request(self):
+        while b'\r\n\r\n' not in self.buffer:
+            if len(self.buffer) > MAX_HEAD:
+                raise Gone()
+            self.more()
+        head, _, self.buffer = self.buffer.partition(b'\r\n\r\n')
+        lines = head.decode('utf-8', 'surrogateescape').split('\r\n')
+        first = re.fullmatch(r'([A-Z]+) (/[\x21-\x7e]*) HTTP/1\.1', lines[0])
+        if not first:
+            raise Gone()
+        headers = {}
+        for line in lines[1:]:
+            name, colon, value = line.partition(':')
+            if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~\w-]+", name):
+                raise Gone()
+            headers.setdefault(name.lower(), []).append(value.strip())
+        return peer_s3.Request(first.group(1), first.group(2), headers,
+                               self.read_body(headers))
+
+    def read_body(self, headers):
+        if 'transfer-encoding' in headers:
+            raise Gone()                # S3 wants the length beforehand
+        length = headers.get('content-length', ['0'])
+        if len(length) != 1 or not length[0].isdigit() or \
+                int(length[0]) > MAX_READ:
+            raise Gone()
+        if headers.get('expect'):
+            self.write(b'HTTP/1.1 100 Continue\r\n\r\n')
+        while len(self.buffer) < int(length[0]):
+            self.more()
+        body = self.buffer[:int(length[0])]
+        self.buffer = self.buffer[int(length[0]):]
+        return body
+
+    def write(self, data):
+        try:
+            self.sock.sendall(data)
+        except OSError:
+            raise Gone()
+
+    def client_gone(self):
+        try:
+            if not select.select([self.sock], [], [], 0)[0]:
+                return False
+            if isinstance(self.sock, ssl.SSLSocket):
+                return not self.sock.recv(65536)
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):
+            return True
+
+    def reset(self):
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                             struct.pack('ii', 1, 0))
+
+
+class Peer:
+    def __init__(self, options):
+        self.options = options
+        self.store = peer_s3.Store(options)
+        self.script = peer_faults.Script()
+        self.lock = threading.Lock()
+        self.numbers = {'request': 0, 'connection': 0}
+        self.tally = {}
+        self.journal = open(self.path('journal'), 'a')
+        self.tls = None
+        if options.tls:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(*options.tls)
+        if options.keep and os.path.exists(self.path('store')):
+            with open(self.path('store'), 'rb') as f:
+                self.store.buckets.update(pickle.load(f))
+
+    def path(self, name):
+        return os.path.join(self.options.dir, name)
+
+    def number(self, what):
+        with self.lock:
+            self.numbers[what] += 1
+            return self.numbers[what]
+
+    def note(self, phase, number, **fields):
+        line = json.dumps({'phase': phase, 'id': number,
+                           'time': round(time.time(), 6), **fields})
+        with self.lock:
+            self.journal.write(line + '\n')
+            self.journal.flush()
+
+    # The S3 side
+
+    def serve(self, sock):
+        connection = self.number('connection')
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            if self.tls:
+                sock = self.tls.wrap_socket(sock, server_side=True)
+            wire = Wire(sock)
+            while True:
+                request = wire.read_request()
+                if not self.handle(wire, connection, request):
+                    return
+        except (Gone, OSError):
+            pass
+        finally:
+            sock.close()
+
+    def handle(self, wire, connection, request):
+        """True if the connection may go on."""
+        number = self.number('request')
+        request.find_bucket(self.options.domain)
+        request.note_keys()
+        fault = self.script.take(request)
+        fields = {'keys': request.keys} if request.keys is not None else {}
+        self.note('before', number, conn=connection, verb=request.method,
+                  bucket=request.bucket, key=request.key,
+                  query=request.target.partition('?')[2],
+                  bytes=len(request.body), **fields)
+        if fault.get('stall'):
+            self.script.wait(number, fault, 'stall', wire.client_gone)
+            self.note('sent', number, how='stalled')
+            return False
+        if fault.get('hold') and not self.script.wait(number, fault, 'hold'):
+            return False
+        answer, acted = self.judge(request, fault)
+        self.count(request, answer)
+        self.note('after', number, verdict=answer.status, code=answer.code,
+                  acted=acted, fault=fault.get('name', bool(fault)))
+        if fault.get('late') and not self.script.wait(number, fault, 'late'):
+            return False
+        time.sleep(fault.get('delay', 0))
+        try:
+            how = self.send(wire, number, request, answer, fault)
+        except Gone:
+            how = 'gone'
+        self.note('sent', number, how=how)
+        return how == 'sent' and request.header('connection') != 'close'
+
+    def count(self, request, answer):
+        name = '%s%s' % (request.method,
+                         ' ?delete' if 'delete' in request.query else '')
+        with self.lock:
+            for key in (name, str(answer.status)):
+                self.tally[key] = self.tally.get(key, 0) + 1
+
+    def judge(self, request, fault):
+        """The answer, and whether the request was carried out."""
+        real = None
+        instead = (set(fault) & {'status', 'redirect', 'error_in_200',
+                                 'garbage', 'endless'})
+        if not instead or fault.get('act'):
+            real = self.store.answer(request, fault)
+        if not instead:
+            return real, real.status < 300
+        return self.scripted(fault), bool(real) and real.status < 300
+
+    def scripted(self, fault):
+        headers = dict(fault.get('headers', {}))
+        if 'redirect' in fault:
+            status = fault['redirect']
+            code = 'PermanentRedirect' if status == 301 else \
+                'TemporaryRedirect'
+            headers['x-amz-bucket-region'] = fault.get('region', 'eu-west-1')
+            headers.setdefault('Location', 'http://127.0.0.1:1/elsewhere')
+            return peer_s3.error_answer(
+                status, code, '', headers, {'Endpoint': '127.0.0.1:1'})
+        if 'error_in_200' in fault:
+            answer = peer_s3.error_answer(200, fault['error_in_200'])
+        elif 'garbage' in fault:
+            answer = peer_s3.Answer(200, GARBAGE)
+        elif 'endless' in fault:
+            answer = peer_s3.Answer(200)
+        else:
+            answer = peer_s3.error_answer(
+                fault['status'], fault.get('code', 'InternalError'),
+                fault.get('message', ''))
+        if 'body' in fault:
+            answer.body = fault['body'].encode()
+        answer.headers.update(headers)
+        return answer
+
+    def head(self, number, answer, fault, length):
+        when = self.store.now() + fault.get('date_offset', 0)
+        headers = {'Date': peer_s3.http_date(when), 'Server': 'vf-peer',
+                   'x-amz-request-id': 'REQ%09d' % number,
+                   'Content-Type': 'application/xml', **length,
+                   **answer.headers}
+        return ('HTTP/1.1 %d %s\r\n%s\r\n' % (
+            answer.status, answer.code or 'OK', ''.join(
+                '%s: %s\r\n' % h for h in headers.items()))).encode()
+
+    def send(self, wire, number, request, answer, fault):
+        if fault.get('reset'):
+            wire.reset()
+            return 'cut'
+        if fault.get('endless'):
+            return self.send_endless(wire, number, answer, fault)
+        body = b'' if request.method == 'HEAD' or answer.status == 204 \
+            else answer.body
+        if fault.get('chunked') and body:
+            size = fault['chunked']
+            data = self.head(number, answer, fault,
+                             {'Transfer-Encoding': 'chunked'})
+            for at in range(0, len(body), size):
+                part = body[at:at + size]
+                data += b'%x\r\n%s\r\n' % (len(part), part)
+            data += b'0\r\n\r\n'
+        else:
+            length = {} if answer.status == 204 else \
+                {'Content-Length': len(answer.body)}
+            data = self.head(number, answer, fault, length) + body
+        cut = fault.get('cut')
+        if cut is not None:
+            wire.write(data[:cut])
+            return 'cut'
+        step = fault.get('slow')
+        if step:
+            for at in range(0, len(data), max(1, step // 10)):
+                wire.write(data[at:at + max(1, step // 10)])
+                time.sleep(0.1)
+            return 'sent'
+        wire.write(data)
+        return 'sent'
+
+    def send_endless(self, wire, number, answer, fault):
+        wire.write(self.head(number, answer, fault,
+                             {'Transfer-Encoding': 'chunked'}))
+        wire.write(b'5\r\n<End>\r\n')
+        while not self.script.stopping:
+            wire.write(b'1000\r\n' + b'x' * 4096 + b'\r\n')
+        return 'cut'
+
+    # The control side
+
+    def control(self, sock):
+        try:
+            wire = Wire(sock)
+            request = wire.read_request()
+            try:
+                status, result = 200, self.command(request)
+            except (KeyError, ValueError, TypeError) as fault:
+                status, result = 400, {'error': repr(fault)}
+            body = json.dumps(result).encode()
+            wire.write(b'HTTP/1.1 %d X\r\nContent-Length: %d\r\n'
+                       b'Connection: close\r\n\r\n%s'
+                       % (status, len(body), body))
+        except Gone:
+            pass
+        finally:
+            sock.close()
+
+    def command(self, request):
+        what = (request.method, request.path)
+        given = json.loads(request.body) if request.body else None
+        if what == ('POST', '/faults'):
+            self.script.load(given)
+        elif what == ('POST', '/faults/add'):
+            self.script.load(given, append=True)
+        elif what == ('GET', '/faults'):
+            return self.script.rest()
+        elif what == ('POST', '/release'):
+            return self.script.release(given)
+        elif what == ('GET', '/held'):
+            return self.script.waiting()
+        elif what == ('GET', '/store'):
+            with self.store.lock:
+                return {b: c.live_keys() for b, c in
+                        self.store.buckets.items()}
+        elif what == ('GET', '/count'):
+            with self.store.lock, self.lock:
+                return {'keys': {b: len(c.live_keys()) for b, c in
+                                 self.store.buckets.items()},
+                        'connections': self.numbers['connection'],
+                        'requests': self.numbers['request'], **self.tally}
+        elif what == ('POST', '/put'):
+            with self.store.lock:
+                b = self.store.buckets.setdefault(
+                    given['bucket'], peer_s3.Bucket())
+                for key in given['keys']:
+                    b.push(key, b'object', self.store.now())
+            return len(given['keys'])
+        elif what == ('POST', '/set'):
+            self.set(given)
+        else:
+            raise ValueError('no such command')
+        return True
+
+    def set(self, given):
+        for name, value in given.items():
+            if name == 'versioning':
+                for b, state in value.items():
+                    self.store.buckets[b].versioning = state
+            elif name in ('clock', 'region', 'secret', 'key', 'token', 'md5',
+                          'too_large'):
+                setattr(self.store, name, value)
+            else:
+                raise ValueError('cannot set ' + name)
+
+    # Start and stop
+
+    def listen(self, port, handler, name):
+        server = socket.socket()
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(('127.0.0.1', port))
+        server.listen(128)
+
+        def loop():
+            while True:
+                sock, _ = server.accept()
+                threading.Thread(target=handler, args=(sock,),
+                                 daemon=True).start()
+        threading.Thread(target=loop, daemon=True).start()
+        return server.getsockname()[1]
+
+    def tell(self, name, value):
+        # Renamed into place: a waiting test never reads half a number.
+        with open(self.path(name + '.new'), 'w') as f:
+            f.write('%s\n' % value)
+        os.rename(self.path(name + '.new'), self.path(name))
+
+    def run(self):
+        stop = {signal.SIGTERM, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+        control = self.listen(0, self.control, 'control')
+        port = self.listen(self.options.port, self.serve, 's3')
+        self.tell('pid', os.getpid())
+        self.tell('control_port', control)
+        self.tell('port', port)
+        signal.sigwait(stop)
+        with self.script.condition:
+            self.script.stopping = True
+            self.script.condition.notify_all()
+        with self.store.lock, open(self.path('store'), 'wb') as f:
+            pickle.dump(self.store.buckets, f)
+        for name in ('port', 'control_port', 'pid'):
+            os.unlink(self.path(name))
+        # Threads may wait for clients that never speak again.
+        self.journal.flush()
+        os._exit(0)
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument('--dir', required=True)
+    p.add_argument('--port', type=int, default=0)
+    p.add_argument('--bucket', action='append', default=[])
+    p.add_argument('--key', default='vfowner')
+    p.add_argument('--secret', default='vfownersecret')
+    p.add_argument('--token')
+    p.add_argument('--region', default='us-east-1')
+    p.add_argument('--domain', action='append', default=[])
+    p.add_argument('--tls', nargs=2, metavar=('CERT', 'KEY'))
+    p.add_argument('--keep', action='store_true')
+    options = p.parse_args()
+    options.domain = options.domain or ['s3.peer.test', 'localhost']
+    os.makedirs(options.dir, exist_ok=True)
+    Peer(options).run()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,450 @@
+"""peer_s3.py: what the strict S3 peer knows about S3.
+
+Takes a whole request, gives a whole answer; knows no socket.  The order of
+checks is that of a real store: credentials, region, clock, signature, body,
+then the verb.  Where real stores differ the strictest one was taken.
+"""
+import base64
+import binascii
+import calendar
+import hashlib
+import re
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+
+import sigv4
+
+MAX_BODY = 1024 * 1024
+MAX_KEYS = 1000
+MAX_KEY_BYTES = 1024
+XMLNS = 'http://s3.amazonaws.com/doc/2006-03-01/'
+AUTH = re.compile(
+    r'AWS4-HMAC-SHA256 Credential=([^/,]+)/(\d{8})/([^/,]+)/([^/,]+)/'
+    r'aws4_request, ?SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})$')
+
+
+class Refusal(Exception):
+    def __init__(self, status, code, message='', headers=None, extra=None):
+        self.status, self.code, self.message = status, code, message or code
+        self.headers, self.extra = headers or {}, extra or {}
+        super().__init__(code)
+
+
+class Request:
+    """A request as read: target is raw, path and pairs are decoded."""
+
+    def __init__(self, method, target, headers, body):
+        self.method, self.target = method, target
+        self.headers, self.body = headers, body
+        raw, _, query = target.partition('?')
+        self.path = sigv4.unquote(raw)
+        self.pairs = sigv4.parse_query(query)
+        self.query = dict(self.pairs)
+        self.bucket = self.key = ''
+        self.keys = None                # of ?delete
+
+    def header(self, name):
+        return ','.join(self.headers.get(name, [])).strip()
+
+    def find_bucket(self, domains):
+        host = re.sub(r':\d+$', '', self.header('host')).lower()
+        for domain in domains:
+            if host.endswith('.' + domain):
+                self.bucket, self.key = host[:-len(domain) - 1], self.path[1:]
+                return
+        self.bucket, _, self.key = self.path[1:].partition('/')
+
+    def note_keys(self):
+        """For the journal and for matching faults, before any check."""
+        if self.method == 'POST' and 'delete' in self.query:
+            try:
+                self.keys = [k for k, _ in parse_delete(self.body)[0]]
+            except Refusal:
+                self.keys = None
+
+
+class Answer:
+    def __init__(self, status=200, body=b'', headers=None, code=''):
+        self.status, self.body, self.code = status, body, code
+        self.headers = headers or {}
+
+
+def text(value):
+    """XML text; a carriage return must not become a line feed."""
+    for a, b in (('&', '&amp;'), ('<', '&lt;'), ('>', '&gt;'),
+                 ('\r', '&#13;')):
+        value = value.replace(a, b)
+    return value
+
+
+def document(root, inner, namespace=True):
+    return ('<?xml version="1.0" encoding="UTF-8"?>\n<%s%s>%s</%s>' % (
+        root, ' xmlns="%s"' % XMLNS if namespace else '', inner, root)
+    ).encode('utf-8', 'surrogateescape')
+
+
+def element(name, value):
+    return '<%s>%s</%s>' % (name, text(str(value)), name)
+
+
+def error_answer(status, code, message='', headers=None, extra=None):
+    inner = element('Code', code) + element('Message', message or code)
+    inner += ''.join(element(n, v) for n, v in (extra or {}).items())
+    return Answer(status, document('Error', inner, False), headers or {}, code)
+
+
+def parse_delete(body):
+    """((key, version or None), ...), quiet; MalformedXML if it is not so."""
+    if b'<!' in body.replace(b'<![CDATA[', b''):
+        raise Refusal(400, 'MalformedXML', 'no DTD is allowed')
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError as fault:
+        raise Refusal(400, 'MalformedXML', str(fault))
+    name = lambda e: e.tag.split('}')[-1]   # noqa: E731
+    if name(root) != 'Delete':
+        raise Refusal(400, 'MalformedXML', 'the root is no Delete')
+    keys, quiet = [], False
+    for child in root:
+        if name(child) == 'Quiet':
+            quiet = (child.text or '').strip() == 'true'
+        elif name(child) == 'Object':
+            parts = {name(e): e.text or '' for e in child}
+            if set(parts) - {'Key', 'VersionId', 'ETag'} or \
+                    not parts.get('Key'):
+                raise Refusal(400, 'MalformedXML', 'an Object is odd')
+            keys.append((parts['Key'], parts.get('VersionId')))
+        else:
+            raise Refusal(400, 'MalformedXML', 'unknown ' + name(child))
+    return keys, quiet
+
+
+def order(key):
+    return key.encode('utf-8', 'surrogateescape')
+
+
+class Bucket:
+    """key -> versions, oldest first; a version is [id, etag, body, mtime],
+    and a delete marker has None as its body."""
+
+    def __init__(self):
+        self.objects, self.versioning, self.serial = {}, '', 0
+
+    def live(self, key):
+        versions = self.objects.get(key)
+        if versions and versions[-1][2] is not None:
+            return versions[-1]
+        return None
+
+    def live_keys(self):
+        # Bytes, not code points, order keys in S3.
+        return sorted((k for k in self.objects if self.live(k)), key=order)
+
+    def push(self, key, body, now):
+        self.serial += 1
+        vid = 'v%06d' % self.serial if self.versioning == 'Enabled' else 'null'
+        etag = '' if body is None else hashlib.md5(body).hexdigest()
+        old = self.objects.get(key, [])
+        if not self.versioning:
+            old = []
+        elif vid == 'null':
+            old = [v for v in old if v[0] != 'null']
+        self.objects[key] = old + [[vid, etag, body, now]]
+        return vid
+
+    def delete(self, key, version, now):
+        """(version id or None, a marker was written or removed)"""
+        if version is not None:
+            kept = [v for v in self.objects.get(key, []) if v[0] != version]
+            gone = [v for v in self.objects.get(key, []) if v[0] == version]
+            self.objects[key] = kept
+            if not kept:
+                del self.objects[key]
+            return version, bool(gone) and gone[0][2] is None
+        if self.versioning:
+            return self.push(key, None, now), True
+        self.objects.pop(key, None)
+        return None, False
+
+
+class Store:
+    def __init__(self, options):
+        self.buckets = {b: Bucket() for b in options.bucket}
+        self.key, self.secret = options.key, options.secret
+        self.token, self.region = options.token, options.region
+        self.clock = 0.0                # our clock minus the machine's
+        self.md5 = 'require'            # or 'refuse', or 'ignore'
+        self.too_large = 413
+        self.lock = threading.Lock()
+
+    def now(self):
+        return time.time() + self.clock
+
+    def answer(self, request, fault):
+        """Check everything, act, answer.  fault may bend a ?delete."""
+        try:
+            self.check_signature(request)
+            self.check_body(request)
+            with self.lock:
+                return self.act(request, fault)
+        except Refusal as r:
+            return error_answer(r.status, r.code, r.message, r.headers,
+                                r.extra)
+
+    # Credentials, region, clock, signature
+
+    def check_signature(self, request):
+        given = request.header('authorization')
+        if not given:
+            raise Refusal(403, 'AccessDenied', 'anonymous')
+        match = AUTH.match(given)
+        if not match:
+            raise Refusal(400, 'AuthorizationHeaderMalformed')
+        key, day, region, service, names, signature = match.groups()
+        if key != self.key:
+            raise Refusal(403, 'InvalidAccessKeyId')
+        if region != self.region or service != 's3':
+            raise Refusal(400, 'AuthorizationHeaderMalformed',
+                          "the region '%s' is wrong; expecting '%s'"
+                          % (region, self.region),
+                          {'x-amz-bucket-region': self.region},
+                          {'Region': self.region})
+        date = request.header('x-amz-date')
+        self.check_clock(date, day)
+        self.check_token(request)
+        signed = names.split(';')
+        self.check_signed_headers(request, signed)
+        canonical = sigv4.canonical_request(
+            request.method, request.path, request.pairs, request.headers,
+            signed, request.header('x-amz-content-sha256'))
+        if signature != sigv4.signature(self.secret, date, region, canonical):
+            raise Refusal(403, 'SignatureDoesNotMatch')
+
+    def check_clock(self, date, day):
+        try:
+            sent = calendar.timegm(time.strptime(date, '%Y%m%dT%H%M%SZ'))
+        except ValueError:
+            raise Refusal(403, 'AccessDenied', 'x-amz-date is needed')
+        if date[:8] != day:
+            raise Refusal(400, 'AuthorizationHeaderMalformed',
+                          'the day of the scope is not that of x-amz-date')
+        if abs(sent - self.now()) > 900:
+            raise Refusal(403, 'RequestTimeTooSkewed', '', {}, {
+                'ServerTime': time.strftime('%Y-%m-%dT%H:%M:%SZ',
+                                            time.gmtime(self.now()))})
+
+    def check_token(self, request):
+        token = request.header('x-amz-security-token')
+        if self.token and not token or token and not self.token:
+            raise Refusal(403, 'InvalidAccessKeyId')
+        if self.token and token != self.token:
+            raise Refusal(400, 'InvalidToken')
+
+    def check_signed_headers(self, request, signed):
+        if signed != sorted(set(signed)):
+            raise Refusal(403, 'SignatureDoesNotMatch', 'headers not sorted')
+        must = {'host'} | {h for h in request.headers
+                           if h.startswith('x-amz-')}
+        if must - set(signed):
+            raise Refusal(403, 'AccessDenied', 'not signed: '
+                          + ', '.join(sorted(must - set(signed))))
+
+    # The body
+
+    def check_body(self, request):
+        claimed = request.header('x-amz-content-sha256')
+        if not re.fullmatch('[0-9a-f]{64}', claimed):
+            raise Refusal(400, 'InvalidRequest',
+                          'Missing required header: x-amz-content-sha256')
+        if claimed != hashlib.sha256(request.body).hexdigest():
+            raise Refusal(400, 'XAmzContentSHA256Mismatch')
+        proof = self.check_md5(request) | self.check_sha256(request)
+        if request.method == 'POST' and 'delete' in request.query:
+            if len(request.body) > MAX_BODY:
+                raise Refusal(self.too_large, 'EntityTooLarge')
+            if not request.body:
+                raise Refusal(400, 'MissingRequestBodyError')
+            if not proof and self.md5 != 'ignore':
+                raise Refusal(400, 'InvalidRequest',
+                              'Missing required header: Content-MD5')
+
+    def check_md5(self, request):
+        given = request.header('content-md5')
+        if not given or self.md5 == 'ignore':
+            return False
+        if self.md5 == 'refuse':
+            raise Refusal(400, 'InvalidRequest', 'MD5 is not allowed here')
+        if decoded(given, 16) != hashlib.md5(request.body).digest():
+            raise Refusal(400, 'BadDigest')
+        return True
+
+    def check_sha256(self, request):
+        given = request.header('x-amz-checksum-sha256')
+        if not given:
+            return False
+        if decoded(given, 32) != hashlib.sha256(request.body).digest():
+            raise Refusal(400, 'BadDigest')
+        return True
+
+    # Verbs
+
+    def act(self, request, fault):
+        method, query = request.method, request.query
+        if not request.bucket:
+            raise Refusal(501, 'NotImplemented', 'no bucket is named')
+        if method == 'PUT' and not request.key and not query:
+            self.buckets.setdefault(request.bucket, Bucket())
+            return Answer(200, headers={'Location': '/' + request.bucket})
+        bucket = self.buckets.get(request.bucket)
+        if bucket is None:
+            raise Refusal(404, 'NoSuchBucket')
+        if request.key:
+            return self.act_on_object(bucket, request)
+        if method == 'HEAD':
+            return Answer(200, headers={'x-amz-bucket-region': self.region})
+        if method == 'DELETE':
+            # As on a store that does not know ?lifecycle: all is gone.
+            del self.buckets[request.bucket]
+            return Answer(204)
+        if method == 'POST' and 'delete' in query:
+            return self.delete_objects(bucket, request, fault)
+        if method == 'GET' and 'versioning' in query:
+            return Answer(200, document(
+                'VersioningConfiguration', bucket.versioning
+                and element('Status', bucket.versioning)))
+        if method == 'PUT' and 'versioning' in query:
+            state = re.search(b'<Status>(Enabled|Suspended)</Status>',
+                              request.body)
+            if not state:
+                raise Refusal(400, 'MalformedXML')
+            bucket.versioning = state.group(1).decode()
+            return Answer(200)
+        if method == 'GET' and 'location' in query:
+            return Answer(200, document(
+                'LocationConstraint',
+                '' if self.region == 'us-east-1' else text(self.region)))
+        if method == 'GET' and query.get('list-type') == '2':
+            return self.list_objects(bucket, request)
+        raise Refusal(501, 'NotImplemented')
+
+    def act_on_object(self, bucket, request):
+        if len(order(request.key)) > MAX_KEY_BYTES:
+            raise Refusal(400, 'KeyTooLongError')
+        if request.method == 'PUT':
+            vid = bucket.push(request.key, request.body, self.now())
+            return Answer(200, headers={
+                'ETag': '"%s"' % hashlib.md5(request.body).hexdigest(),
+                **({'x-amz-version-id': vid} if bucket.versioning else {})})
+        if request.method == 'DELETE':
+            vid, marker = bucket.delete(
+                request.key, request.query.get('versionId'), self.now())
+            return Answer(204, headers={
+                **({'x-amz-version-id': vid} if vid else {}),
+                **({'x-amz-delete-marker': 'true'} if marker else {})})
+        if request.method not in ('GET', 'HEAD'):
+            raise Refusal(405, 'MethodNotAllowed')
+        found = bucket.live(request.key)
+        if not found:
+            raise Refusal(404, 'NoSuchKey', '', {
+                'x-amz-delete-marker': 'true'}
+                if request.key in bucket.objects else {})
+        return Answer(200, found[2], {
+            'ETag': '"%s"' % found[1], 'Content-Type': 'binary/octet-stream',
+            'Last-Modified': http_date(found[3])})
+
+    def delete_objects(self, bucket, request, fault):
+        keys, quiet = parse_delete(request.body)
+        if not 1 <= len(keys) <= MAX_KEYS:
+            raise Refusal(400, 'MalformedXML', '%d keys' % len(keys))
+        inner = []
+        for key, version in keys:
+            code = fault.key_error(key)
+            if len(key.encode()) > MAX_KEY_BYTES:
+                code = 'KeyTooLongError'
+            if code:
+                if not fault.omits(key):
+                    inner.append('<Error>%s%s%s</Error>' % (
+                        element('Key', key), element('Code', code),
+                        element('Message', code)))
+                continue
+            if fault.omits(key):        # neither done nor answered for
+                continue
+            vid, marker = bucket.delete(key, version, self.now())
+            if not quiet:
+                inner.append('<Deleted>%s%s%s</Deleted>' % (
+                    element('Key', key),
+                    element('VersionId', version) if version else '',
+                    '<DeleteMarker>true</DeleteMarker>'
+                    + element('DeleteMarkerVersionId', vid)
+                    if marker else ''))
+        for key in fault.get('extra', []):
+            inner.append('<Deleted>%s</Deleted>' % element('Key', key))
+        return Answer(200, document('DeleteResult', ''.join(inner)))
+
+    def list_objects(self, bucket, request):
+        query = request.query
+        if 'delimiter' in query or query.get('encoding-type', 'url') != 'url':
+            raise Refusal(501, 'NotImplemented')
+        try:
+            most = min(int(query.get('max-keys', '1000')), 1000)
+        except ValueError:
+            raise Refusal(400, 'InvalidArgument', 'max-keys')
+        prefix, after = query.get('prefix', ''), query.get('start-after', '')
+        if 'continuation-token' in query:
+            after = read_token(query['continuation-token'])
+        # S3 encodes a space as + here: a client that only knows %20 shows.
+        quote = text
+        if 'encoding-type' in query:
+            quote = lambda s: sigv4.quote(s, '/ ').replace(' ', '+')  # noqa
+        found = [k for k in bucket.live_keys()
+                 if k.startswith(prefix) and order(k) > order(after)]
+        page = found[:most]
+        more = len(found) > len(page) and most > 0
+        inner = (element('Name', request.bucket)
+                 + element('Prefix', quote(prefix))
+                 + element('KeyCount', len(page)) + element('MaxKeys', most)
+                 + element('IsTruncated', str(more).lower()))
+        if 'encoding-type' in query:
+            inner += '<EncodingType>url</EncodingType>'
+        if more:
+            inner += element('NextContinuationToken', make_token(page[-1]))
+        for key in page:
+            _, etag, body, mtime = bucket.live(key)
+            inner += '<Contents><Key>%s</Key>%s%s%s%s</Contents>' % (
+                quote(key), element('LastModified', time.strftime(
+                    '%Y-%m-%dT%H:%M:%S.000Z', time.gmtime(mtime))),
+                element('ETag', '"%s"' % etag), element('Size', len(body)),
+                element('StorageClass', 'STANDARD'))
+        return Answer(200, document('ListBucketResult', inner))
+
+
+def decoded(value, length):
+    """A base64 digest's bytes; InvalidDigest unless it has that length."""
+    try:
+        raw = base64.b64decode(value, validate=True)
+    except binascii.Error:
+        raw = b''
+    if len(raw) != length:
+        raise Refusal(400, 'InvalidDigest')
+    return raw
+
+
+# These three bytes make + and / of base64 appear in every token.
+def make_token(key):
+    return base64.b64encode(b'\xfb\xef\xff' + order(key)).decode()
+
+
+def read_token(token):
+    try:
+        raw = base64.b64decode(token, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b''
+    if not raw.startswith(b'\xfb\xef\xff'):
+        raise Refusal(400, 'InvalidArgument',
+                      'The continuation token provided is incorrect')
+    return raw[3:].decode('utf-8', 'surrogateescape')
+
+
+def http_date(when):
+    return time.strftime('%a, %d %b %Y %H:%M:%S GMT', time.gmtime(when))

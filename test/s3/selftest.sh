@@ -1,0 +1,14 @@
+#!/bin/bash
+# selftest.sh: start the strict S3 peer and prove that it refuses what it has
+# to refuse and that its faults do what they say.  A peer that lets a wrong
+# signature pass would make every test that talks to it worthless.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+dir=$(mktemp -d)
+trap '/usr/bin/python3 "$here/peerctl.py" "$dir" stop; rm -rf "$dir"' EXIT
+
+endpoint=$(/usr/bin/python3 "$here/peerctl.py" "$dir" start \
+	--region us-east-2 --bucket b1)
+S3_ENDPOINT=$endpoint S3_KEY=vfowner S3_SECRET=vfownersecret \
+	S3_REGION=us-east-2 /usr/bin/python3 "$here/selftest.py" "$dir"

@@ -1,0 +1,308 @@
+package VfTest;
+
+# VfTest.pm: what the TAP tests share.
+#
+#   my $store = start_ceph();             a real S3 server
+#   my $store = start_peer(OPTIONS);      the strict scripted one; OPTIONS as
+#                                         peer.py's: '--region', 'eu-west-1'
+#   $store->{endpoint}, {key}, {secret}, {region}, {dir}
+#   $store->mkbucket('b')                 make a bucket
+#   $store->put('b', @keys)               put objects
+#   $store->keys('b')                     all keys of the bucket, sorted
+#   $store->ctl(COMMAND, ARGUMENTS)       peerctl.py's words (peer only)
+#   $store->faults({...}, {...})          script of faults (peer only)
+#   $store->journal(PHASE)                its lines as hashes (peer only)
+#   $store->stop; $store->restart         the peer keeps its objects and port
+#
+#   my $file = write_credentials($store, file => F, profile => P)
+#   my $node = new_cluster('name', store => $store, preload => 0, conf => ..)
+#   make_sample($node, n => 100, traps => 1, indexes => 1, db => 'voiceframe')
+#   configure($node, $store, bucket => 'voiceframe', db => 'voiceframe')
+#   put_live_keys($node, $store)          an object for every key in a row
+#   live_keys($node)                      keys that rows reference, sorted
+#   wait_for(sub { ... }, 'what', SECONDS)  until true; dies when it is late
+#
+# All that was started is stopped at the end, by its pid.  $root is test/.
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use File::Basename;
+use File::Spec;
+use IPC::Run;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes;
+
+our @EXPORT = qw(start_ceph start_peer write_credentials new_cluster
+  make_sample configure put_live_keys live_keys wait_for);
+
+our $root = File::Spec->rel2abs(dirname(__FILE__) . '/..');
+my @python = ('/usr/bin/python3');
+my @running;
+
+# Output of a command that must succeed.
+sub capture
+{
+	my ($stdin, @command) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run(\@command, '<', \$stdin, '>', \$out, '2>', \$err)
+	  or die "failed: @command\n$out$err";
+	return $out;
+}
+
+# Time is for giving up, never for being right.
+sub wait_for
+{
+	my ($condition, $what, $seconds) = @_;
+	my $end = Time::HiRes::time() + ($seconds // 60);
+	while (1)
+	{
+		my $result = $condition->();
+		return $result if $result;
+		die "gave up waiting for $what" if Time::HiRes::time() > $end;
+		Time::HiRes::usleep(50_000);
+	}
+}
+
+# Stores
+
+sub start_ceph
+{
+	my %env = @_;
+	my $self = bless {
+		kind => 'ceph',
+		dir => PostgreSQL::Test::Utils::tempdir_short(),
+		key => 'vfowner',
+		secret => 'vfownersecret',
+		region => 'us-east-1',
+		env => \%env
+	};
+	push @running, $self;
+	$self->restart;
+	return $self;
+}
+
+sub start_peer
+{
+	my @options = @_;
+	my $self = bless {
+		kind => 'peer',
+		dir => PostgreSQL::Test::Utils::tempdir_short(),
+		options => \@options
+	};
+	my %known = (
+		key => 'vfowner',
+		secret => 'vfownersecret',
+		region => 'us-east-1');
+	while (my ($name, $default) = each %known)
+	{
+		my ($at) = grep { $options[$_] eq "--$name" } 0 .. $#options;
+		$self->{$name} = defined $at ? $options[ $at + 1 ] : $default;
+	}
+	push @running, $self;
+	$self->restart;
+	return $self;
+}
+
+# A restarted peer has its old port and objects, a restarted Ceph is empty.
+sub restart
+{
+	my ($self) = @_;
+	my $out;
+	$self->stop if $self->{endpoint};
+	if ($self->{kind} eq 'ceph')
+	{
+		local @ENV{ keys %{ $self->{env} } } = values %{ $self->{env} };
+		$out =
+		  capture('', 'bash', "$root/s3/ceph.sh", 'start', $self->{dir});
+	}
+	else
+	{
+		my @again = ('--keep');
+		push @again, '--port', $self->{port} if $self->{port};
+		$out = $self->ctl('start', @{ $self->{options} }, @again);
+	}
+	($self->{endpoint}) = $out =~ m{^(https?://\S+)} or die "no endpoint: $out";
+	($self->{port}) = $self->{endpoint} =~ /:(\d+)$/;
+	return;
+}
+
+sub stop
+{
+	my ($self) = @_;
+	if ($self->{kind} eq 'ceph')
+	{
+		capture('', 'bash', "$root/s3/ceph.sh", 'stop', $self->{dir});
+	}
+	else
+	{
+		$self->ctl('stop');
+	}
+	return;
+}
+
+sub bucket
+{
+	my ($self, $stdin, @words) = @_;
+	local $ENV{S3_ENDPOINT} = $self->{endpoint};
+	local $ENV{S3_KEY} = $self->{key};
+	local $ENV{S3_SECRET} = $self->{secret};
+	local $ENV{S3_REGION} = $self->{region};
+	local $ENV{S3_CA} = $self->{ca} // '';
+	return capture($stdin, @python, "$root/s3/bucket.py", @words);
+}
+
+sub mkbucket
+{
+	my ($self, $bucket) = @_;
+	return $self->bucket('', 'mkbucket', $bucket);
+}
+
+sub put
+{
+	my ($self, $bucket, @keys) = @_;
+	return $self->bucket(join('', map { "$_\n" } @keys), 'put-many', $bucket);
+}
+
+# The extension may keep a marker of its own in the bucket; not an object of
+# the application.
+sub keys    ## no critic
+{
+	my ($self, $bucket) = @_;
+	return grep { !m{^\.voiceframe_retention/} }
+	  split(/\n/, $self->bucket('', 'ls', $bucket));
+}
+
+sub ctl
+{
+	my ($self, @words) = @_;
+	return capture('', @python, "$root/s3/peerctl.py", $self->{dir}, @words);
+}
+
+sub faults
+{
+	my ($self, @faults) = @_;
+	return $self->ctl('faults', encode_json(\@faults));
+}
+
+sub journal
+{
+	my ($self, @phase) = @_;
+	return map { decode_json($_) } split(/\n/, $self->ctl('journal', @phase));
+}
+
+# The database
+
+sub write_credentials
+{
+	my ($store, %o) = @_;
+	my $file = $o{file}
+	  // PostgreSQL::Test::Utils::tempdir_short() . '/credentials';
+	my $profile = $o{profile} // 'default';
+	my $token =
+	  $o{token} ? "aws_session_token = $o{token}\n" : '';
+	my $umask = umask 0077;
+	open(my $fh, '>', $file) or die "$file: $!";
+	print $fh "[$profile]\naws_access_key_id = $store->{key}\n"
+	  . "aws_secret_access_key = $store->{secret}\n$token";
+	close $fh;
+	umask $umask;
+	return $file;
+}
+
+# The worker's launcher runs unless preload => 0.
+sub new_cluster
+{
+	my ($name, %o) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $encoding = $o{encoding} // 'UTF8';
+	$node->init(
+		extra => [ '--encoding', $encoding, '--no-locale' ],
+		allows_streaming => $o{allows_streaming} // 0);
+	$node->append_conf('postgresql.conf',
+		"shared_preload_libraries = 'voiceframe_retention'")
+	  if $o{preload} // 1;
+	if ($o{store})
+	{
+		$node->{vf_credentials} = write_credentials($o{store});
+		$node->append_conf('postgresql.conf',
+			"voiceframe.s3_credentials_file = '$node->{vf_credentials}'");
+	}
+	$node->append_conf('postgresql.conf', $o{conf}) if $o{conf};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE DATABASE voiceframe');
+	return $node;
+}
+
+# psql is called for its \if and variables.
+sub run_file
+{
+	my ($node, $db, $file, %variables) = @_;
+	return capture(
+		'',
+		'psql',
+		'-XAtq',
+		'-v', 'ON_ERROR_STOP=1',
+		'-d', $node->connstr($db),
+		(map { ('-v', "$_=$variables{$_}") } sort CORE::keys %variables),
+		'-f', $file);
+}
+
+sub make_sample
+{
+	my ($node, %o) = @_;
+	my $db = $o{db} // 'voiceframe';
+	my $n = $o{n} // 100;
+	my %indexes = $o{indexes} // 1 ? (indexes => 1) : ();
+	my %traps = $o{traps} ? (traps => 1) : ();
+	run_file($node, $db, "$root/demo/voiceframe.sql", %indexes);
+	run_file($node, $db, "$root/demo/data.sql", n => $n, %traps);
+	return;
+}
+
+sub live_keys
+{
+	my ($node, $db) = @_;
+	return sort split(
+		/\n/,
+		run_file($node, $db // 'voiceframe', "$root/demo/live_keys.sql"));
+}
+
+sub put_live_keys
+{
+	my ($node, $store, %o) = @_;
+	my $bucket = $o{bucket} // 'voiceframe';
+	$store->mkbucket($bucket);
+	return $store->put($bucket, live_keys($node, $o{db}));
+}
+
+sub configure
+{
+	my ($node, $store, %o) = @_;
+	my $db = $o{db} // 'voiceframe';
+	my $bucket = $o{bucket} // 'voiceframe';
+	$node->safe_psql($db, 'CREATE EXTENSION IF NOT EXISTS voiceframe_retention');
+	$node->safe_psql($db, 'SELECT * FROM vf_configure()');
+	$node->safe_psql($db, qq{
+		SELECT * FROM vf_configure_bucket(bucket => '$bucket',
+			region => '$store->{region}', endpoint => '$store->{endpoint}',
+			path_style => 'path')});
+	return;
+}
+
+END
+{
+	# The exit code is the test's; a stop that fails must not change it.
+	my $code = $?;
+	foreach my $store (@running)
+	{
+		eval { $store->stop; 1 } or diag("cannot stop a store: $@");
+	}
+	$? = $code;
+}
+
+1;

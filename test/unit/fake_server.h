@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * fake_server.h
+ *	  Where errors raised in a unit test of backend code go.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VF_FAKE_SERVER_H
+#define VF_FAKE_SERVER_H
+
+#include <setjmp.h>
+
+extern jmp_buf fake_error_jump;
+
+/* Does the statement raise an error? */
+#define RAISES(statement) \
+	(setjmp(fake_error_jump) == 0 ? ((statement), false) : true)
+
+#endif							/* VF_FAKE_SERVER_H */

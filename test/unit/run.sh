@@ -1,0 +1,74 @@
+#!/bin/bash
+# run.sh: builds and runs the unit tests, with the sanitizers where the code
+# under test is pure.  Needs gcc, PostgreSQL's headers and libpgcommon.a,
+# libexpat and libcrypto.  PG_CONFIG names another installation, CC another
+# compiler.  The last line is "N passed, N failed".
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd)
+src=$here/../../src
+pg_config=${PG_CONFIG:-pg_config}
+include=$("$pg_config" --includedir-server) || exit 1
+lib=$("$pg_config" --pkglibdir)
+[ -e "$lib/libpgcommon.a" ] || lib=$("$pg_config" --libdir)
+cc=${CC:-gcc}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+flags=(-std=gnu99 -g -O1 -Wall -Wextra -Werror -fno-omit-frame-pointer
+	-fsanitize=address,undefined -fno-sanitize-recover=undefined
+	-I"$src" -I"$here" -isystem "$include")
+pg_libs=("$lib/libpgcommon.a" "$lib/libpgport.a")
+if "$pg_config" --configure | grep -q with-ssl\\\|with-openssl; then
+	pg_libs+=(-lcrypto)
+fi
+
+passed=0
+failed=0
+
+# build_and_run NAME OPTIONS...: one program; its last line has its counts.
+build_and_run() {
+	local name=$1 out status counts
+	shift
+	if ! "$cc" "${flags[@]}" -o "$work/$name" "$@" >"$work/$name.cc" 2>&1
+	then
+		cat "$work/$name.cc"
+		echo "$name: does not build"
+		failed=$((failed + 1))
+		return
+	fi
+	out=$("$work/$name" 2>&1)
+	status=$?
+	counts=$(tail -n 1 <<<"$out")
+	if [[ $counts =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+		passed=$((passed + BASH_REMATCH[1]))
+		failed=$((failed + BASH_REMATCH[2]))
+		if [ "$status" != 0 ] && [ "${BASH_REMATCH[2]}" = 0 ]; then
+			failed=$((failed + 1))
+		fi
+	else
+		failed=$((failed + 1))
+	fi
+	[ "$status" = 0 ] || printf '%s\n' "$out"
+	echo "$name: $counts"
+}
+
+build_and_run test_sign -DFRONTEND "$here/test_sign.c" "$src/s3_sign.c" \
+	"$src/digest.c" "${pg_libs[@]}"
+build_and_run test_xml "$here/test_xml.c" "$src/s3_xml.c" -lexpat
+build_and_run test_cred "$here/test_cred.c" "$src/s3_cred_parse.c"
+build_and_run test_class "$here/test_class.c" "$src/s3_class.c" \
+	"$src/s3_name.c" "$src/s3_xml.c" -lexpat
+
+# The verbs are backend code over a fake server and a fake transport; their
+# digests come from the frontend's library.
+"$cc" "${flags[@]}" -DFRONTEND -c -o "$work/digest.o" "$src/digest.c" ||
+	failed=$((failed + 1))
+build_and_run test_s3 "$here/test_s3.c" "$here/fake_server.c" \
+	"$src/s3.c" "$src/s3_judge.c" "$src/s3_delete.c" "$src/s3_probe.c" \
+	"$src/s3_class.c" "$src/s3_name.c" "$src/s3_xml.c" "$src/s3_sign.c" \
+	"$src/s3_cred.c" "$src/s3_cred_parse.c" "$work/digest.o" \
+	-lexpat -lm "${pg_libs[@]}"
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,447 @@
+/*-------------------------------------------------------------------------
+ *
+ * test_xml.c
+ *	  The Delete body that we write, and the answers that we read.
+ *
+ * Every document is also read in pieces of one byte, and cut at every byte:
+ * only the whole one may be believed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdlib.h>
+
+#include "s3_xml.h"
+#include "unit.h"
+
+/* What the callbacks told, as text. */
+static char heard[65536];
+
+static void
+hear(const char *text, size_t len)
+{
+	size_t		at = strlen(heard);
+
+	if (at + len < sizeof(heard))
+	{
+		memcpy(heard + at, text, len);
+		heard[at + len] = '\0';
+	}
+}
+
+static void
+on_deleted(void *arg, const char *key, size_t len)
+{
+	(void) arg;
+	hear("+", 1);
+	hear(key, len);
+	hear(";", 1);
+}
+
+static void
+on_failed(void *arg, const char *key, size_t len, const char *code,
+		  const char *message)
+{
+	(void) arg;
+	hear("-", 1);
+	hear(key, len);
+	hear(",", 1);
+	hear(code, strlen(code));
+	hear(",", 1);
+	hear(message, strlen(message));
+	hear(";", 1);
+}
+
+static const VfS3XmlHandler handler = {on_deleted, on_failed, NULL};
+
+static bool
+read_text(const char *text, VfS3XmlDocument *doc)
+{
+	/* A copy of exact size lets the sanitizer see a read past its end. */
+	size_t		len = strlen(text);
+	char	   *copy = malloc(len + 1);
+	bool		ok;
+
+	memcpy(copy, text, len);
+	heard[0] = '\0';
+	ok = vf_s3_xml_read(copy, len, &handler, doc);
+	free(copy);
+	return ok;
+}
+
+static bool
+read_bytewise(const char *text, VfS3XmlDocument *doc)
+{
+	VfS3XmlReader *reader = vf_s3_xml_open(&handler);
+
+	heard[0] = '\0';
+	for (; *text; text++)
+	{
+		if (!vf_s3_xml_feed(reader, text, 1))
+			break;
+	}
+	return vf_s3_xml_finish(reader, doc);
+}
+
+#define NS "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\""
+#define RESULT(x) "<DeleteResult " NS ">" x "</DeleteResult>"
+
+typedef struct Case
+{
+	const char *text;
+	bool		ok;
+	VfS3XmlRoot root;
+	const char *want;
+} Case;
+
+static const Case good[] = {
+	{RESULT(""), true, VF_S3_XML_DELETE_RESULT, ""},
+	{"<DeleteResult/>", true, VF_S3_XML_DELETE_RESULT, ""},
+	{"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+		RESULT("<Deleted><Key>a/b</Key></Deleted>"), true,
+	VF_S3_XML_DELETE_RESULT, "+a/b;"},
+	{"<DeleteResult>\n <Deleted>\n  <Key>a</Key>\n </Deleted>\n"
+		" <Error><Key>b</Key><Code> AccessDenied </Code>"
+		"<Message>Access Denied</Message></Error>\n</DeleteResult>\n", true,
+	VF_S3_XML_DELETE_RESULT, "+a;-b,AccessDenied,Access Denied;"},
+	{"<s3:DeleteResult xmlns:s3=\"x\"><s3:Deleted><s3:Key>a</s3:Key>"
+		"</s3:Deleted></s3:DeleteResult>", true, VF_S3_XML_DELETE_RESULT,
+	"+a;"},
+	{"<ns0:DeleteResult><ns0:Error><ns0:Key>a</ns0:Key><ns0:Code>X</ns0:Code>"
+		"</ns0:Error></ns0:DeleteResult>", true, VF_S3_XML_DELETE_RESULT,
+	"-a,X,;"},
+	{RESULT("<Deleted><Key>&amp;&lt;&gt;&quot;&apos;</Key></Deleted>"), true,
+	VF_S3_XML_DELETE_RESULT, "+&<>\"';"},
+	{RESULT("<Deleted><Key>a&#13;&#10;&#x9;b</Key></Deleted>"), true,
+	VF_S3_XML_DELETE_RESULT, "+a\r\n\tb;"},
+	{RESULT("<Deleted><Key><![CDATA[a<b]]>c</Key></Deleted>"), true,
+	VF_S3_XML_DELETE_RESULT, "+a<bc;"},
+	{RESULT("<Deleted><Key>\xC3\xBC\xF0\x9F\x98\x80</Key></Deleted>"), true,
+	VF_S3_XML_DELETE_RESULT, "+\xC3\xBC\xF0\x9F\x98\x80;"},
+	{RESULT("<Deleted><Key> a </Key></Deleted>"), true,
+	VF_S3_XML_DELETE_RESULT, "+ a ;"},
+	{RESULT("<Deleted><VersionId>1</VersionId><DeleteMarker>true"
+			"</DeleteMarker><Key>a</Key></Deleted>"), true,
+	VF_S3_XML_DELETE_RESULT, "+a;"},
+	{RESULT("<Deleted/>"), true, VF_S3_XML_DELETE_RESULT, "+;"},
+	{RESULT("<Error><Code>X</Code></Error>"), true,
+	VF_S3_XML_DELETE_RESULT, "-,X,;"},
+	{RESULT("<Unknown><Key>a</Key></Unknown>"), true,
+	VF_S3_XML_DELETE_RESULT, ""},
+	{RESULT("<Deleted><Owner><Key>x</Key></Owner><Key>a</Key></Deleted>"),
+	true, VF_S3_XML_DELETE_RESULT, "+a;"},
+	{RESULT("<!-- <Key>x</Key> --><?pi x?><Deleted><Key>a</Key></Deleted>"),
+	true, VF_S3_XML_DELETE_RESULT, "+a;"},
+	{"<html><body>hello</body></html>", true, VF_S3_XML_OTHER, ""},
+	{"<ListBucketResult " NS "><Name>b</Name><Contents><Key>k</Key>"
+	"</Contents></ListBucketResult>", true, VF_S3_XML_LIST, ""}
+};
+
+#define BOMB \
+	"<!DOCTYPE l [<!ENTITY a \"aaaaaaaaaa\"><!ENTITY b \"&a;&a;&a;&a;\">" \
+	"<!ENTITY c \"&b;&b;&b;&b;\"><!ENTITY d \"&c;&c;&c;&c;\">]>"
+#define DEEP8 "<x><x><x><x><x><x><x><x>"
+
+static const Case bad[] = {
+	{"", false, VF_S3_XML_NOTHING, NULL},
+	{"   ", false, VF_S3_XML_NOTHING, NULL},
+	{"not <xml at all", false, VF_S3_XML_NOTHING, NULL},
+	{"{\"error\": \"no\"}", false, VF_S3_XML_NOTHING, NULL},
+	{BOMB "<DeleteResult><Deleted><Key>&d;</Key></Deleted></DeleteResult>",
+	false, VF_S3_XML_NOTHING, NULL},
+	{"<!DOCTYPE x SYSTEM \"file:///etc/passwd\"><DeleteResult/>",
+	false, VF_S3_XML_NOTHING, NULL},
+	{"<DeleteResult><Deleted><Key>&nope;</Key></Deleted></DeleteResult>",
+	false, VF_S3_XML_DELETE_RESULT, NULL},
+	{"<DeleteResult>" DEEP8 DEEP8, false, VF_S3_XML_DELETE_RESULT, NULL},
+	{RESULT("<Deleted><Key>a</Key><Key>b</Key></Deleted>"), false,
+	VF_S3_XML_DELETE_RESULT, NULL},
+	{RESULT("<Deleted><Key>a<i/>b</Key></Deleted>"), false,
+	VF_S3_XML_DELETE_RESULT, NULL},
+	{RESULT("<Deleted><Key>a</Deleted></Key>"), false,
+	VF_S3_XML_DELETE_RESULT, NULL},
+	{RESULT("") RESULT(""), false, VF_S3_XML_DELETE_RESULT, NULL},
+	{RESULT("") "junk", false, VF_S3_XML_DELETE_RESULT, NULL},
+	{RESULT("<Deleted><Key>\xFF</Key></Deleted>"), false,
+	VF_S3_XML_DELETE_RESULT, NULL},
+	{RESULT("<Deleted><Key>\xC0\xAF</Key></Deleted>"), false,
+	VF_S3_XML_DELETE_RESULT, NULL},
+	{RESULT("<Deleted><Key>&#0;</Key></Deleted>"), false,
+	VF_S3_XML_DELETE_RESULT, NULL},
+	{RESULT("<Deleted><Key>\x01</Key></Deleted>"), false,
+	VF_S3_XML_DELETE_RESULT, NULL},
+	{"<DeleteResult a=\"1\" a=\"2\"/>", false, VF_S3_XML_NOTHING, NULL}
+};
+
+static void
+test_good(void)
+{
+	size_t		i;
+
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+	{
+		VfS3XmlDocument doc;
+
+		CHECK(read_text(good[i].text, &doc));
+		LABELLED(heard, good[i].want, good[i].text);
+		CHECK(doc.root == good[i].root && doc.fault == NULL);
+		CHECK(read_bytewise(good[i].text, &doc));
+		LABELLED(heard, good[i].want, good[i].text);
+	}
+}
+
+static void
+test_bad(void)
+{
+	size_t		i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	{
+		VfS3XmlDocument doc;
+
+		unit_check(!read_text(bad[i].text, &doc), __FILE__, __LINE__,
+				   bad[i].text);
+		unit_check(doc.root == bad[i].root && doc.fault != NULL,
+				   __FILE__, __LINE__, bad[i].text);
+		unit_check(!read_bytewise(bad[i].text, &doc), __FILE__, __LINE__,
+				   bad[i].text);
+	}
+}
+
+/* Cut anywhere before its last '>', no document may be believed. */
+static void
+test_cut(void)
+{
+	int			believed = 0;
+	size_t		i;
+
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+	{
+		char		text[1024];
+		size_t		len = strrchr(good[i].text, '>') - good[i].text;
+
+		for (; len > 0; len--)
+		{
+			VfS3XmlDocument doc;
+
+			memcpy(text, good[i].text, len);
+			text[len] = '\0';
+			if (read_text(text, &doc) || doc.fault == NULL)
+				believed++;
+		}
+	}
+	CHECK(believed == 0);
+}
+
+static void
+test_error_documents(void)
+{
+	VfS3XmlDocument doc;
+
+	CHECK(read_text("<?xml version=\"1.0\"?><Error><Code>PermanentRedirect"
+					"</Code><Message>Use the\n endpoint</Message>"
+					"<Endpoint>b.s3.amazonaws.com</Endpoint>"
+					"<Bucket>b</Bucket><Region>eu-west-1</Region>"
+					"<StringToSign>secret</StringToSign></Error>", &doc));
+	CHECK(doc.root == VF_S3_XML_ERROR);
+	SAME(doc.code, "PermanentRedirect");
+	SAME(doc.message, "Use the\n endpoint");
+	SAME(doc.region, "eu-west-1");
+	SAME(heard, "");
+	CHECK(read_text("<Error/>", &doc));
+	SAME(doc.code, "");
+	CHECK(!read_text("<Error><Code>Acc", &doc));
+	SAME(doc.code, "Acc");
+	CHECK(doc.fault != NULL);
+	CHECK(read_text("<Error><Detail><Code>inner</Code></Detail></Error>",
+					&doc));
+	SAME(doc.code, "");
+}
+
+static void
+test_versioning(void)
+{
+	VfS3XmlDocument doc;
+
+	CHECK(read_text("<VersioningConfiguration " NS ">"
+					"<Status>Enabled</Status></VersioningConfiguration>",
+					&doc));
+	CHECK(doc.root == VF_S3_XML_VERSIONING);
+	SAME(doc.status, "Enabled");
+	CHECK(read_text("<VersioningConfiguration/>", &doc));
+	SAME(doc.status, "");
+	CHECK(read_text("<VersioningConfiguration><Status> Suspended\n</Status>"
+					"<MfaDelete>Disabled</MfaDelete>"
+					"</VersioningConfiguration>", &doc));
+	SAME(doc.status, "Suspended");
+}
+
+/* Texts that are longer than any field. */
+static void
+test_long_texts(void)
+{
+	static char text[300000];
+	static char filler[100001];
+	VfS3XmlDocument doc;
+
+	memset(filler, 'k', sizeof(filler) - 1);
+	snprintf(text, sizeof(text), "<DeleteResult><Deleted><Key>%s</Key>"
+			 "</Deleted></DeleteResult>", filler);
+	CHECK(!read_text(text, &doc));
+	SAME(doc.fault, "a key is too long");
+	SAME(heard, "");
+	snprintf(text, sizeof(text), "<DeleteResult><Error><Key>a</Key><Code>X"
+			 "</Code><Message>%s</Message></Error></DeleteResult>", filler);
+	CHECK(read_text(text, &doc));
+	CHECK(strncmp(heard, "-a,X,kkkk", 9) == 0 && strlen(heard) < 1100);
+	snprintf(text, sizeof(text), "<Error><Code>%s</Code><Message>%s"
+			 "</Message><Region>%s</Region></Error>", filler, filler,
+			 "eu");
+	CHECK(read_text(text, &doc));
+	CHECK(strlen(doc.code) == sizeof(doc.code) - 1);
+	CHECK(strlen(doc.message) == sizeof(doc.message) - 1);
+}
+
+static void
+test_carry(void)
+{
+	static const struct
+	{
+		const char *text;
+		bool		can;
+	}			cases[] = {
+		{"plain", true}, {"tab\tlf\ncr\r", true}, {"\x01", false},
+		{"a\x1F", false}, {"\x7F", true}, {"\xEF\xBF\xBE", false},
+		{"\xEF\xBF\xBF", false}, {"\xEF\xBF\xBD", true},
+		{"\xC2\x85", true}, {"\xF0\x9F\x98\x80", true}, {"", true}
+	};
+	size_t		i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		CHECK(vf_s3_xml_can_carry(cases[i].text, strlen(cases[i].text)) ==
+			  cases[i].can);
+	CHECK(!vf_s3_xml_can_carry("a\0b", 3));
+}
+
+static size_t
+body_size(const char *const *keys, int n)
+{
+	size_t		size = vf_s3_xml_frame_size();
+	int			i;
+
+	for (i = 0; i < n; i++)
+		size += vf_s3_xml_key_size(keys[i], strlen(keys[i]));
+	return size;
+}
+
+static bool
+write_keys(VfS3XmlBody *body, char *data, size_t size,
+		   const char *const *keys, int n)
+{
+	int			i;
+
+	vf_s3_xml_begin(body, data, size);
+	for (i = 0; i < n; i++)
+		vf_s3_xml_key(body, keys[i], strlen(keys[i]));
+	return vf_s3_xml_end(body);
+}
+
+static void
+test_writer(void)
+{
+	static const char *const keys[] = {
+		"a/b.jpg", "&<>\"'", "cr\rlf\ntab\t", " space ", "\xC3\xBC",
+		"]]>", "&amp;", "a", "aa"
+	};
+	const int	n = sizeof(keys) / sizeof(keys[0]);
+	size_t		need = body_size(keys, n);
+	VfS3XmlBody body;
+	size_t		size;
+	int			wrong = 0;
+
+	for (size = 0; size <= need + 1; size++)
+	{
+		char	   *data = malloc(size ? size : 1);
+
+		if (write_keys(&body, data, size, keys, n) != (size == need + 1))
+			wrong++;
+		if (size == need + 1)
+		{
+			CHECK(body.len == need && strlen(data) == need);
+			CHECK(strstr(data, "<Key>&amp;&lt;&gt;&quot;'</Key>") != NULL);
+			CHECK(strstr(data, "<Key>cr&#13;lf&#10;tab&#9;</Key>") != NULL);
+			CHECK(strstr(data, "<Key>&amp;amp;</Key>") != NULL);
+			CHECK(strstr(data, "<Quiet>false</Quiet>") != NULL);
+		}
+		free(data);
+	}
+	CHECK(wrong == 0);
+}
+
+/* What we write, our own reader reads back byte for byte. */
+static void
+test_round_trip(void)
+{
+	char		text[4096];
+	char		want[4096];
+	VfS3XmlBody body;
+	VfS3XmlDocument doc;
+	char	   *in;
+	int			c;
+
+	vf_s3_xml_begin(&body, text, sizeof(text));
+	for (c = 1; c < 128; c++)
+	{
+		char		key = (char) c;
+
+		if (vf_s3_xml_can_carry(&key, 1))
+			vf_s3_xml_key(&body, &key, 1);
+	}
+	CHECK(vf_s3_xml_end(&body));
+	/* The same elements under the names of an answer. */
+	in = strstr(text, "<Delete");
+	heard[0] = '\0';
+	strcpy(want, "<DeleteResult>");
+	for (in = strchr(in, '>') + 1; *in && strncmp(in, "<Quiet", 6) != 0;)
+	{
+		if (strncmp(in, "<Object>", 8) == 0)
+		{
+			strcat(want, "<Deleted>");
+			in += 8;
+		}
+		else if (strncmp(in, "</Object>", 9) == 0)
+		{
+			strcat(want, "</Deleted>");
+			in += 9;
+		}
+		else
+			strncat(want, in++, 1);
+	}
+	strcat(want, "</DeleteResult>");
+	CHECK(read_text(want, &doc));
+	in = heard;
+	for (c = 1; c < 128; c++)
+	{
+		char		key = (char) c;
+
+		if (!vf_s3_xml_can_carry(&key, 1))
+			continue;
+		CHECK(in[0] == '+' && in[1] == key && in[2] == ';');
+		in += 3;
+	}
+	CHECK(*in == '\0');
+}
+
+int
+main(void)
+{
+	test_carry();
+	test_writer();
+	test_round_trip();
+	test_good();
+	test_bad();
+	test_cut();
+	test_error_documents();
+	test_versioning();
+	test_long_texts();
+	return unit_end();
+}
