@@ -145,17 +145,28 @@ uint64
 vf_db_run(const char *sql, const VfDbArgs *args)
 {
 	static const VfDbArgs none = {0};
+	bool		pushed = !ActiveSnapshotSet();
 	int			rc;
 
 	if (args == NULL)
 		args = &none;
 	SPI_freetuptable(SPI_tuptable);
 	SPI_tuptable = NULL;
+
+	/*
+	 * SPI takes a snapshot for the statement itself, but parsing wants one
+	 * before, and a worker has no portal to lend it.  With ours popped, none
+	 * outlives the statement.
+	 */
+	if (pushed)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	rc = SPI_execute_with_args(sql, args->n, (Oid *) args->types,
 							   (Datum *) args->values, args->nulls,
 							   false, 0);
 	if (rc < 0)
 		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
+	if (pushed)
+		PopActiveSnapshot();
 	return SPI_processed;
 }
 
