@@ -123,7 +123,7 @@ ALTER SEQUENCE vf_run_id_seq OWNED BY vf_run.id;
 CREATE INDEX vf_run_kind ON vf_run (kind, id);
 CREATE INDEX vf_run_started ON vf_run (started_at);
 COMMENT ON TABLE vf_run IS
-	'a record of every run; idle and refused ones that repeat count on in one row';
+	'a record of every run, with its counts; idle and refused ones that repeat count on in one row';
 
 CREATE TABLE vf_sweep (
 	singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
@@ -413,18 +413,17 @@ COMMENT ON VIEW vf_dead_letters IS
 
 CREATE VIEW vf_outbox_stats AS
 SELECT coalesce(q.bucket, b.bucket, '(none registered)') AS bucket,
+	CASE WHEN b.bucket IS NULL THEN 'no bucket'
+		WHEN b.last_error_code = 'WrongBucket' THEN 'held'
+		WHEN b.failures > 0 THEN 'failing'
+		ELSE 'ok' END AS state,
 	coalesce(q.waiting, 0) AS waiting, coalesce(q.in_flight, 0) AS in_flight,
 	coalesce(q.dead, 0) AS dead, coalesce(q.cancelled, 0) AS cancelled,
-	CASE WHEN b.next_attempt_at > pg_catalog.now()
-			AND b.last_error_code = 'WrongBucket' THEN 'held'
-		WHEN b.failures > 0 THEN 'failing'
-		WHEN b.bucket IS NULL THEN 'no bucket'
-		ELSE 'ok' END AS state,
 	pg_catalog.date_trunc('second', pg_catalog.now() - q.oldest) AS oldest,
+	b.last_error_code AS error,
+	b.last_error AS message, vf_error_cure(b.last_error_code) AS cure,
 	b.failures, b.next_attempt_at, b.last_ok_at, b.last_error_at,
-	b.last_error_code AS error, b.last_error AS message,
-	vf_error_cure(b.last_error_code) AS cure, b.clock_offset,
-	coalesce(q.endpoint, b.endpoint) AS endpoint
+	b.clock_offset, coalesce(q.endpoint, b.endpoint) AS endpoint
 FROM (
 	SELECT endpoint, bucket,
 		pg_catalog.sum(nkeys) FILTER (WHERE state = 'waiting') AS waiting,
@@ -436,19 +435,25 @@ FROM (
 ) q
 FULL JOIN vf_bucket b ON b.endpoint = q.endpoint AND b.bucket = q.bucket;
 COMMENT ON VIEW vf_outbox_stats IS
-	'per bucket: keys by state, age of the oldest, and how the bucket answers';
+	'per bucket: keys by state, age of the oldest, how the bucket answers and what to do about it';
 
 CREATE VIEW vf_runs AS
 SELECT r.id, r.kind, r.caller, r.outcome,
-	pg_catalog.date_trunc('second', r.started_at) AS started,
-	pg_catalog.date_trunc('milliseconds',
-		coalesce(r.ended_at, pg_catalog.now()) - r.started_at) AS took,
-	r.expired, r.unpaid, r.keys_queued, r.keys_cancelled, r.kept_paid,
-	r.put_off, r.keys_confirmed, r.keys_again, r.keys_dead, r.repeats,
-	r.full_sweep, r.error
+	r.started_at::timestamptz(0) AS started,
+	pg_catalog.date_trunc('milliseconds', CASE WHEN r.repeats > 0 THEN NULL
+		ELSE coalesce(r.ended_at, pg_catalog.now()) - r.started_at END) AS took,
+	CASE WHEN r.error IS NOT NULL THEN r.error
+		WHEN r.repeats > 0 THEN pg_catalog.format('nothing to do, %s times until %s',
+			r.repeats + 1, r.ended_at::timestamptz(0))
+		WHEN r.kind = 'purge' THEN pg_catalog.format(
+			'%s expired, %s unpaid, %s keys; kept %s, put off %s', r.expired,
+			r.unpaid, r.keys_queued, r.kept_paid, r.put_off)
+		ELSE pg_catalog.format('%s confirmed, %s again, %s dead, %s cancelled',
+			r.keys_confirmed, r.keys_again, r.keys_dead, r.keys_cancelled)
+	END AS result
 FROM vf_run r ORDER BY r.id DESC;
 COMMENT ON VIEW vf_runs IS
-	'every run, newest first; idle and refused ones that repeat count on in repeats';
+	'every run, newest first, in words; table vf_run has the counts one by one';
 
 CREATE VIEW vf_session_counts AS
 SELECT pg_catalog.pg_size_pretty(pg_catalog.pg_database_size(pg_catalog.current_database()))
@@ -599,7 +604,7 @@ REVOKE ALL ON FUNCTION
 	FROM PUBLIC;
 REVOKE ALL ON PROCEDURE vf_purge(integer, bigint, boolean), vf_drain(bigint)
 	FROM PUBLIC;
-GRANT SELECT ON vf_outbox_stats, vf_runs, vf_session_counts,
+GRANT SELECT ON vf_run, vf_outbox_stats, vf_runs, vf_session_counts,
 	vf_storage_by_type, vf_workers, vf_alerts, vf_stats TO pg_monitor;
 GRANT EXECUTE ON FUNCTION vf_error_cure(text, boolean), vf_source_state(),
 	vf_count_sessions(), vf_count_storage(), vf_count_alerts(),

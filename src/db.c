@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -141,6 +142,25 @@ vf_db_close(void)
 	SPI_finish();
 }
 
+/* Fetch what the result has out of line while there is a snapshot to do so. */
+static void
+flatten_result(void)
+{
+	SPITupleTable *table = SPI_tuptable;
+	MemoryContext old;
+
+	if (table == NULL)
+		return;
+	old = MemoryContextSwitchTo(table->tuptabcxt);
+	for (uint64 i = 0; i < table->numvals; i++)
+	{
+		if (HeapTupleHasExternal(table->vals[i]))
+			table->vals[i] = toast_flatten_tuple(table->vals[i],
+												 table->tupdesc);
+	}
+	MemoryContextSwitchTo(old);
+}
+
 uint64
 vf_db_run(const char *sql, const VfDbArgs *args)
 {
@@ -165,6 +185,7 @@ vf_db_run(const char *sql, const VfDbArgs *args)
 							   false, 0);
 	if (rc < 0)
 		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
+	flatten_result();
 	if (pushed)
 		PopActiveSnapshot();
 	return SPI_processed;

@@ -40,7 +40,7 @@ static const char *const owner_procedures =
 	"PROCEDURE {vf}.vf_purge(integer, bigint, boolean),"
 	" {vf}.vf_drain(bigint)";
 static const char *const owner_views =
-	"TABLE {vf}.vf_outbox, {vf}.vf_outbox_keys, {vf}.vf_dead_letters,"
+	"TABLE {vf}.vf_outbox, {vf}.vf_run, {vf}.vf_outbox_keys, {vf}.vf_dead_letters,"
 	" {vf}.vf_config, {vf}.vf_stats, {vf}.vf_session_counts,"
 	" {vf}.vf_storage_by_type, {vf}.vf_outbox_stats, {vf}.vf_runs,"
 	" {vf}.vf_alerts, {vf}.vf_workers";

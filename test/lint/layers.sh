@@ -12,12 +12,11 @@ table='
 8 voiceframe_retention
 7 sql
 6 worker
-5 purge+brake+preflight drain scan lifecycle promote partition docker
-5 guard undo check
-4 source outbox runlog alert bucket sweep config hold evidence
+5 purge+brake drain+check register watch
+4 source outbox runlog bucket sweep preflight
 3 s3+s3_cred
 2 http s3_sign+s3_xml
-1 db digest schedule stats wake
+1 db digest report schedule stats+wake
 0 compat+errors+settings
 '
 
