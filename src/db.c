@@ -35,7 +35,7 @@
 #include "compat.h"
 #include "db.h"
 
-/* ---- text of statements ------------------------------------------------ */
+/* ---- text of statements ---- */
 
 static const char *
 text_of_name(const char *name, size_t len, const VfDbName *names)
@@ -77,7 +77,7 @@ vf_db_fill(const char *template, const VfDbName *names)
 	return buf.data;
 }
 
-/* ---- statements --------------------------------------------------------- */
+/* ---- statements ---- */
 
 static int
 next_arg(VfDbArgs *args, Oid type)
@@ -264,7 +264,7 @@ vf_db_texts(uint64 row, int col, int *n)
 	return result;
 }
 
-/* ---- who runs a statement ------------------------------------------------ */
+/* ---- who runs a statement ---- */
 
 void
 vf_db_set(const char *name, const char *value)
@@ -316,7 +316,7 @@ vf_db_run_self(const char *template, const VfDbArgs *args)
 	return n;
 }
 
-/* ---- transactions --------------------------------------------------------- */
+/* ---- transactions ---- */
 
 void
 vf_db_commit(void)
@@ -411,7 +411,7 @@ vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms)
 	AtEOXact_GUC(false, nest_level);
 }
 
-/* ---- the extension itself -------------------------------------------------- */
+/* ---- the extension itself ---- */
 
 /* Reads our row of pg_extension; there is no system cache for it. */
 static bool

@@ -11,7 +11,7 @@
 #include "datatype/timestamp.h"
 #include "storage/lockdefs.h"
 
-/* ---- text of statements ------------------------------------------------ */
+/* ---- text of statements ---- */
 
 /* A {name} of a template and the text that stands for it. */
 typedef struct VfDbName
@@ -27,7 +27,7 @@ typedef struct VfDbName
  */
 extern char *vf_db_fill(const char *template, const VfDbName *names);
 
-/* ---- statements --------------------------------------------------------- */
+/* ---- statements ---- */
 
 #define VF_DB_MAX_ARGS 20
 
@@ -72,7 +72,7 @@ extern TimestampTz vf_db_time(uint64 row, int col); /* DT_NOBEGIN if null */
 /* Elements of a text[] column, palloc'd in the caller's context. */
 extern char **vf_db_texts(uint64 row, int col, int *n);
 
-/* ---- who runs a statement ------------------------------------------------ */
+/* ---- who runs a statement ---- */
 
 typedef struct VfDbSection
 {
@@ -99,7 +99,7 @@ extern uint64 vf_db_run_self(const char *template, const VfDbArgs *args);
 /* A setting for the rest of the section. */
 extern void vf_db_set(const char *name, const char *value);
 
-/* ---- transactions --------------------------------------------------------- */
+/* ---- transactions ---- */
 
 /* Commit, and begin the next transaction in READ COMMITTED. */
 extern void vf_db_commit(void);
@@ -124,7 +124,7 @@ extern void vf_db_assert_idle(const char *where);
  */
 extern void vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms);
 
-/* ---- the extension itself -------------------------------------------------- */
+/* ---- the extension itself ---- */
 
 extern bool vf_db_installed(void);
 extern Oid	vf_db_extension_oid(void);	/* raises an error if not installed */

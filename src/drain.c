@@ -69,7 +69,7 @@ note_failure(Drain *d, const VfBucket *bucket, const char *code,
 	d->result->failing++;
 }
 
-/* ---- before the first wave --------------------------------------------------- */
+/* ---- before the first wave ---- */
 
 static void
 prepare(void *arg)
@@ -118,7 +118,7 @@ probe(Drain *d, VfS3Client *client, const VfBucket *bucket)
 	return true;
 }
 
-/* ---- waves ---------------------------------------------------------------------- */
+/* ---- waves ---- */
 
 /*
  * Lease the next entries and cancel the keys that live rows reference.
@@ -232,7 +232,7 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 	vf_s3_close(client);
 }
 
-/* ---- the run ---------------------------------------------------------------------- */
+/* ---- the run ---- */
 
 static void
 copy_counts(const VfOutboxCounts *from, VfRunCounts *to)

@@ -68,7 +68,7 @@ vf_drain_client(MemoryContext context, const VfBucket *b, VfS3Answer *answer)
 	return client;
 }
 
-/* ---- keys --------------------------------------------------------------------- */
+/* ---- keys ---- */
 
 char *
 vf_drain_utf8(const char *key, size_t *len)
@@ -98,7 +98,7 @@ vf_drain_utf8(const char *key, size_t *len)
 	return utf8;
 }
 
-/* ---- the probe ------------------------------------------------------------------ */
+/* ---- the probe ---- */
 
 /*
  * Keys whose objects must exist: permanent files of paying orders, then files

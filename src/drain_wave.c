@@ -23,7 +23,7 @@
 #define KEY_BACKOFF_BASE 5000
 #define KEY_BACKOFF_CAP (60 * 60 * 1000)
 
-/* ---- the reference check ----------------------------------------------------- */
+/* ---- the reference check ---- */
 
 static int
 compare_keys(const void *a, const void *b)
@@ -80,7 +80,7 @@ vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
 	}
 }
 
-/* ---- requests -------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 static VfWaveRequest *
 new_request(VfWave *wave, int entry)
@@ -220,7 +220,7 @@ vf_wave_send(VfWave *wave, VfS3Client *client, VfHttpTick tick, void *arg)
 	}
 }
 
-/* ---- judgement --------------------------------------------------------------------- */
+/* ---- judgement ---- */
 
 /* Counted against s3_max_attempts: again later, or dead. */
 static void

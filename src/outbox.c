@@ -41,7 +41,7 @@ struct VfOutboxPack
 	uint32		mask;
 };
 
-/* ---- putting keys in -------------------------------------------------------- */
+/* ---- putting keys in ---- */
 
 VfOutboxPack *
 vf_outbox_pack(int64 run_id, const char *endpoint, const char *bucket)
@@ -210,7 +210,7 @@ vf_outbox_take_in(const char *endpoint, const char *bucket)
 						  " FROM u", &args);
 }
 
-/* ---- taking keys out --------------------------------------------------------- */
+/* ---- taking keys out ---- */
 
 static int64
 new_token(void)
@@ -457,7 +457,7 @@ vf_outbox_drop_keys(VfOutboxEntry *entry, const bool *drop, const char *code,
 	entry->nkeys = n;
 }
 
-/* ---- what people do ------------------------------------------------------------ */
+/* ---- what people do ---- */
 
 int64
 vf_outbox_retry(int64 id)

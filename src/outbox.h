@@ -16,7 +16,7 @@
 
 #define VF_OUTBOX_MAX_KEYS 1000
 
-/* ---- putting keys in -------------------------------------------------------- */
+/* ---- putting keys in ---- */
 
 typedef struct VfOutboxPack VfOutboxPack;
 
@@ -40,7 +40,7 @@ extern void vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued,
 /* Give the entries without a bucket to this one; returns keys. */
 extern int64 vf_outbox_take_in(const char *endpoint, const char *bucket);
 
-/* ---- taking keys out --------------------------------------------------------- */
+/* ---- taking keys out ---- */
 
 typedef struct VfOutboxEntry
 {

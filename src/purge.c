@@ -81,7 +81,7 @@ typedef struct Run
 	int			n_put_off;
 } Run;
 
-/* ---- what stayed ---------------------------------------------------------------- */
+/* ---- what stayed ---- */
 
 static int
 compare_sampled(const void *a, const void *b)
@@ -122,7 +122,7 @@ note_stayed(void *arg, const char *id, bool pays, bool checkout)
 			MemoryContextStrdup(run->context, id);
 }
 
-/* ---- preparation ------------------------------------------------------------------ */
+/* ---- preparation ---- */
 
 static void
 require_not_paused(const VfSource *source)
@@ -216,7 +216,7 @@ prepare(void *arg)
 		run->allowed = Min(run->allowed, run->opt->max_sessions);
 }
 
-/* ---- batches ------------------------------------------------------------------------ */
+/* ---- batches ---- */
 
 static void
 batch_body(void *arg)
@@ -432,7 +432,7 @@ sweep_window(Run *run)
 	return true;
 }
 
-/* ---- the end -------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 /* Remember how far was looked. */
 static void

@@ -55,7 +55,7 @@ vf_purge_is_deleting(void)
 	return deleting;
 }
 
-/* ---- lists of row addresses --------------------------------------------------- */
+/* ---- lists of row addresses ---- */
 
 void
 vf_tids_add(VfTids *tids, const ItemPointerData *tid)
@@ -92,7 +92,7 @@ arg_tids(VfDbArgs *args, const VfTids *tids, int from, int to)
 	vf_db_arg(args, type, vf_tids_array(tids, from, to));
 }
 
-/* ---- statements ------------------------------------------------------------------ */
+/* ---- statements ---- */
 
 /* $7 and on: the pick. */
 static void
@@ -140,7 +140,7 @@ fill(const VfPurgeBatch *b, const char *template)
 	return vf_db_fill(template, vf_rules_names(b->source, extra));
 }
 
-/* ---- passes ------------------------------------------------------------------------ */
+/* ---- passes ---- */
 
 /* Statement 1: lock what is due. */
 static void

@@ -45,7 +45,7 @@ static const char *const owner_views =
 	" {vf}.vf_storage_by_type, {vf}.vf_outbox_stats, {vf}.vf_runs,"
 	" {vf}.vf_alerts, {vf}.vf_workers";
 
-/* ---- rights ---------------------------------------------------------------------- */
+/* ---- rights ---- */
 
 static void
 change_rights(const char *verb, const char *preposition, Oid role)
@@ -65,7 +65,7 @@ change_rights(const char *verb, const char *preposition, Oid role)
 	vf_db_leave(&section);
 }
 
-/* ---- vf_configure ------------------------------------------------------------------ */
+/* ---- vf_configure ---- */
 
 static VfColumn
 part_of(const char *name)
@@ -260,7 +260,7 @@ vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 				  "look with vf_purge_preview(), then purge with vf_purge_now()");
 }
 
-/* ---- taking it away ------------------------------------------------------------------ */
+/* ---- taking it away ---- */
 
 void
 vf_register_unconfigure(bool discard)

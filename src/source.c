@@ -54,7 +54,7 @@ typedef struct Registered
 	char	   *name;
 } Registered;
 
-/* ---- loading --------------------------------------------------------------- */
+/* ---- loading ---- */
 
 bool
 vf_source_registered(void)
@@ -343,7 +343,7 @@ vf_source_recheck(const VfSource *source)
 	recheck_table(&source->orders, "orders");
 }
 
-/* ---- storing ---------------------------------------------------------------- */
+/* ---- storing ---- */
 
 static void
 arg_key_columns(VfDbArgs *args, const VfTable *table)

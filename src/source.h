@@ -79,7 +79,7 @@ typedef struct VfSource
 	char	   *pause_reason;	/* NULL: not paused */
 } VfSource;
 
-/* ---- the registration ----------------------------------------------------- */
+/* ---- the registration ---- */
 
 /* How strict vf_source_load() is. */
 typedef enum VfSourceUse
@@ -129,7 +129,7 @@ extern bool vf_source_flags(bool *active, bool *paused);
 extern void vf_source_set_active(void);
 extern void vf_source_set_pause(const char *reason);	/* NULL: resume */
 
-/* ---- reading tables (source_find.c) ---------------------------------------- */
+/* ---- reading tables (source_find.c) ---- */
 
 /*
  * Fill in a source from two tables: columns by the given names (NULL entries
@@ -162,7 +162,7 @@ extern Oid *vf_source_leaves(const VfSource *source, int *n);
 extern char **vf_source_referenced(const VfSource *source,
 								   char *const *keys, int n, int *found);
 
-/* ---- the guard (source_guard.c) ---------------------------------------------- */
+/* ---- the guard (source_guard.c) ---- */
 
 typedef enum VfGuardState
 {
@@ -178,7 +178,7 @@ extern VfGuardState vf_source_guard_state(const VfSource *source);
 extern void vf_source_guard_install(const VfSource *source);
 extern void vf_source_guard_remove(const VfSource *source);
 
-/* ---- rules (source_rules.c) -------------------------------------------------- */
+/* ---- rules (source_rules.c) ---- */
 
 /*
  * Arguments $1 to $6 of every statement that contains rules:

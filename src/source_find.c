@@ -24,7 +24,7 @@
 #include "errors.h"
 #include "source.h"
 
-/* ---- columns ------------------------------------------------------------- */
+/* ---- columns ---- */
 
 static bool
 type_fits(Oid type, char kind)
@@ -259,7 +259,7 @@ vf_source_fits(Oid relid, bool of_orders, char *const *columns)
 	return faults.len == 0;
 }
 
-/* ---- finding the tables ------------------------------------------------------ */
+/* ---- finding the tables ---- */
 
 /* The one table of that name on the search path that fits. */
 static Oid
@@ -307,7 +307,7 @@ vf_source_find(Oid *sessions, Oid *orders, char *const *columns)
 	*orders = find_one("orders", true, columns);
 }
 
-/* ---- dangers ------------------------------------------------------------------ */
+/* ---- dangers ---- */
 
 static bool
 accepted(const VfSource *source, const char *name)
@@ -412,7 +412,7 @@ vf_source_check_dangers(const VfSource *source)
 	vf_db_leave(&section);
 }
 
-/* ---- partitions --------------------------------------------------------------- */
+/* ---- partitions ---- */
 
 Oid *
 vf_source_leaves(const VfSource *source, int *n)

@@ -37,7 +37,7 @@ run_as_owner(const VfSource *source, const char *template,
 	return n;
 }
 
-/* ---- the registration --------------------------------------------------------- */
+/* ---- the registration ---- */
 
 static const char *
 guard_word(VfGuardState state)
@@ -80,7 +80,7 @@ vf_watch_state(VfWatchState *state)
 		state->problem = error->message;
 }
 
-/* ---- counts ---------------------------------------------------------------------- */
+/* ---- counts ---- */
 
 void
 vf_watch_sessions(VfWatchSessions *c)
@@ -159,7 +159,7 @@ vf_watch_storage(int *n)
 	return rows;
 }
 
-/* ---- alerts ------------------------------------------------------------------------ */
+/* ---- alerts ---- */
 
 void
 vf_watch_alerts(VfWatchAlerts *a)

@@ -57,7 +57,7 @@ static VfSlot *slot = NULL;
 static MemoryContext cycle_context = NULL;
 static TimestampTz lock_looked_at = 0;
 
-/* ---- the database is ours to work in -------------------------------------------- */
+/* ---- the database is ours to work in ---- */
 
 static bool
 database_is_free(void)
@@ -101,7 +101,7 @@ leave(const char *why)
 	proc_exit(1);
 }
 
-/* ---- one piece of work --------------------------------------------------------------- */
+/* ---- one piece of work ---- */
 
 typedef bool (*Work) (void);
 
@@ -191,7 +191,7 @@ drain(void)
 	return true;
 }
 
-/* ---- the loop ---------------------------------------------------------------------------- */
+/* ---- the loop ---- */
 
 /* Wait until then, or until the latch is set; the only place that waits. */
 static void

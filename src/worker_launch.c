@@ -80,7 +80,7 @@ vf_worker_register_launcher(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* ---- by hand ------------------------------------------------------------------ */
+/* ---- by hand ---- */
 
 int
 vf_worker_start(void)
@@ -144,7 +144,7 @@ vf_worker_stop(void)
 	return true;
 }
 
-/* ---- the launcher ---------------------------------------------------------------- */
+/* ---- the launcher ---- */
 
 static bool
 is_served(const char *name)
