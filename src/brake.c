@@ -179,7 +179,8 @@ check_loss(const VfSource *source, const VfRules *rules, const VfSweep *sweep,
 {
 	int64		lost;
 
-	if (sweep->known && sweep->orders_seen && vf_brake_orders_empty(source, rules) &&
+	if (sweep->known && sweep->orders_seen &&
+		vf_brake_orders_empty(source, rules) &&
 		count_due(source, rules, 1) > 0)
 		raise_brake(source, rules,
 					"the orders table is empty and was not before");

@@ -22,7 +22,7 @@ typedef struct VfBucket
 	char	   *path_style;		/* auto, path or virtual */
 	char	   *profile;		/* NULL: default */
 	bool		current;
-	bool		probe;			/* look for known objects before a first drain */
+	bool		probe;			/* look for known objects first */
 	bool		probed;			/* and they were found */
 	int			failures;		/* in a row */
 	TimestampTz next_attempt;	/* DT_NOBEGIN: now */

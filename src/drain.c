@@ -54,12 +54,39 @@ typedef struct Drain
 } Drain;
 
 static void
+copy_counts(const VfOutboxCounts *from, VfRunCounts *to)
+{
+	memset(to, 0, sizeof(*to));
+	to->keys_confirmed = from->confirmed;
+	to->keys_again = from->again;
+	to->keys_dead = from->dead;
+	to->keys_cancelled = from->cancelled;
+}
+
+/* End the run with its error on record, and raise it. */
+static void
+fail(Drain *d, ErrorData *error)
+{
+	VfRunCounts counts;
+
+	copy_counts(&d->result->counts, &counts);
+	if (d->result->run_id != 0)
+		vf_runlog_finish(d->result->run_id, "failed", &counts,
+						 error->message);
+	else
+		vf_runlog_refused("drain", d->opt->caller, "failed", error->message);
+	vf_db_commit();
+	ReThrowError(error);
+}
+
+static void
 note_failure(Drain *d, const VfBucket *bucket, const char *code,
 			 const char *message, int retry_after)
 {
+	double		random = pg_prng_double(&pg_global_prng_state);
 	int64		backoff = vf_schedule_backoff_ms(bucket->failures + 1,
 												 BACKOFF_BASE, BACKOFF_CAP,
-												 pg_prng_double(&pg_global_prng_state));
+												 random);
 
 	vf_bucket_failed(bucket,
 					 vf_schedule_next(GetCurrentTimestamp(), backoff,
@@ -120,13 +147,24 @@ probe(Drain *d, VfS3Client *client, const VfBucket *bucket)
 
 /* ---- waves ---- */
 
-/*
- * Lease the next entries and cancel the keys that live rows reference.
- * Returns false if there is nothing to do.
- */
-static bool
-claim(Drain *d, const VfBucket *bucket, VfWave *wave)
+typedef struct Claim
 {
+	Drain	   *drain;
+	const VfBucket *bucket;
+	VfWave	   *wave;
+} Claim;
+
+/*
+ * Lease the next entries and cancel the keys that live rows reference: a
+ * VfDbBody.  Leaves the wave empty if there is nothing to do.
+ */
+static void
+claim(void *arg)
+{
+	Claim	   *c = arg;
+	Drain	   *d = c->drain;
+	const VfBucket *bucket = c->bucket;
+	VfWave	   *wave = c->wave;
 	TimestampTz now = GetCurrentTimestamp();
 
 	vf_source_recheck(d->source);
@@ -135,11 +173,10 @@ claim(Drain *d, const VfBucket *bucket, VfWave *wave)
 									wave->lease_until, vf_s3_concurrency,
 									&wave->n);
 	if (wave->n == 0)
-		return false;
+		return;
 	vf_wave_cancel_referenced(wave, d->source,
 							  &d->result->counts.cancelled);
 	vf_wave_prepare(wave);
-	return true;
 }
 
 /* Note in the bucket's row how it answered. */
@@ -172,13 +209,17 @@ static bool
 run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket)
 {
 	VfWave		wave;
+	Claim		c = {d, bucket, &wave};
 	VfOutboxCounts before = d->result->counts;
+	ErrorData  *error;
 	bool		more;
 
 	memset(&wave, 0, sizeof(wave));
-	more = claim(d, bucket, &wave);
+	error = vf_db_try(claim, &c);
+	if (error != NULL)
+		fail(d, error);
 	vf_db_commit();
-	if (!more)
+	if (wave.n == 0)
 		return false;
 	vf_db_assert_idle("the drain");
 	show_in_flight(d, vf_wave_keys(&wave));
@@ -235,39 +276,6 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 /* ---- the run ---- */
 
 static void
-copy_counts(const VfOutboxCounts *from, VfRunCounts *to)
-{
-	memset(to, 0, sizeof(*to));
-	to->keys_confirmed = from->confirmed;
-	to->keys_again = from->again;
-	to->keys_dead = from->dead;
-	to->keys_cancelled = from->cancelled;
-}
-
-typedef struct Body
-{
-	Drain	   *drain;
-	VfBucket   *buckets;
-	int			n;
-} Body;
-
-static void
-look_for_ready(void *arg)
-{
-	Body	   *b = arg;
-
-	b->buckets = vf_bucket_ready(GetCurrentTimestamp(), &b->n);
-}
-
-static void
-fail(Drain *d, ErrorData *error)
-{
-	vf_runlog_refused("drain", d->opt->caller, "failed", error->message);
-	vf_db_commit();
-	ReThrowError(error);
-}
-
-static void
 finish(Drain *d)
 {
 	VfRunCounts counts;
@@ -289,7 +297,8 @@ vf_drain_run(const VfDrainOptions *opt, VfDrainResult *result)
 {
 	MemoryContext old = CurrentMemoryContext;
 	Drain		d;
-	Body		body;
+	VfBucket   *buckets;
+	int			n;
 	ErrorData  *error;
 
 	memset(&d, 0, sizeof(d));
@@ -301,13 +310,12 @@ vf_drain_run(const VfDrainOptions *opt, VfDrainResult *result)
 	d.wave_context = AllocSetContextCreate(d.context, "voiceframe drain wave",
 										   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(d.context);
-	body.drain = &d;
 
 	vf_db_commit();
 	for (;;)
 	{
-		look_for_ready(&body);
-		if (body.n == 0 || d.stop || enough(&d))
+		buckets = vf_bucket_ready(GetCurrentTimestamp(), &n);
+		if (n == 0 || d.stop || enough(&d))
 			break;
 		if (result->run_id == 0)
 		{
@@ -317,8 +325,8 @@ vf_drain_run(const VfDrainOptions *opt, VfDrainResult *result)
 			result->run_id = vf_runlog_start("drain", opt->caller, false);
 			vf_db_commit();
 		}
-		for (int i = 0; i < body.n && !d.stop && !enough(&d); i++)
-			drain_bucket(&d, &body.buckets[i]);
+		for (int i = 0; i < n && !d.stop && !enough(&d); i++)
+			drain_bucket(&d, &buckets[i]);
 	}
 	finish(&d);
 	MemoryContextSwitchTo(old);

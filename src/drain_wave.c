@@ -228,9 +228,9 @@ count_attempt(const VfOutboxEntry *entry, VfKeyOutcome *o, const char *code,
 			  const char *message)
 {
 	int			attempts = entry->attempts + 1;
+	double		random = pg_prng_double(&pg_global_prng_state);
 	int64		backoff = vf_schedule_backoff_ms(attempts, KEY_BACKOFF_BASE,
-												 KEY_BACKOFF_CAP,
-												 pg_prng_double(&pg_global_prng_state));
+												 KEY_BACKOFF_CAP, random);
 
 	set_outcome(o, attempts >= vf_s3_max_attempts ? VF_FATE_DEAD :
 				VF_FATE_AGAIN, code, message);

@@ -37,7 +37,7 @@ struct VfOutboxPack
 	bool	   *outside;		/* parallel: not under a deletable prefix */
 	int			nkeys;
 	int			max_keys;
-	int		   *slots;			/* open-addressing hash of key numbers, -1 free */
+	int		   *slots;			/* hash of key numbers, -1: free */
 	uint32		mask;
 };
 

@@ -295,7 +295,6 @@ keep_going(const Run *run)
 static void
 do_batch(Run *run, VfPurgeBatch *b)
 {
-	VfRunCounts counts = {0};
 	ErrorData  *error;
 	MemoryContext old;
 
@@ -309,13 +308,13 @@ do_batch(Run *run, VfPurgeBatch *b)
 	b->failed = &run->failed;
 	b->stayed = note_stayed;
 	b->stayed_arg = run;
-	b->counts = &counts;
+	memset(&b->counts, 0, sizeof(b->counts));
 	b->deleted = 0;
 	b->more = false;
 	error = vf_db_try(batch_body, b);
 	MemoryContextSwitchTo(old);
 	if (error == NULL)
-		add_counts(&run->result->counts, &counts);
+		add_counts(&run->result->counts, &b->counts);
 	else if (is_contention(error))
 	{
 		run->result->counts.put_off++;

@@ -126,9 +126,9 @@ columns_of_keys(const VfSource *source)
 static char *
 fill(const VfPurgeBatch *b, const char *template)
 {
+	char	   *schema = get_namespace_name(get_rel_namespace(b->leaf));
 	VfDbName	extra[] = {
-		{"leaf", quote_qualified_identifier(get_namespace_name(get_rel_namespace(b->leaf)),
-											get_rel_name(b->leaf))},
+		{"leaf", quote_qualified_identifier(schema, get_rel_name(b->leaf))},
 		{"pick", b->by_list ? "s.ctid = ANY ($7)" :
 		"s.ctid >= $7 AND s.ctid < $8"},
 		{"failed", b->by_list ? "$8" : "$9"},
@@ -271,10 +271,10 @@ delete_rows(VfPurgeBatch *b, const VfTids *locked, int from, int to)
 	deleting = false;
 	if (error == NULL)
 	{
-		b->counts->expired += part.expired;
-		b->counts->unpaid += part.unpaid;
-		b->counts->keys_queued += part.queued;
-		b->counts->keys_cancelled += part.cancelled;
+		b->counts.expired += part.expired;
+		b->counts.unpaid += part.unpaid;
+		b->counts.keys_queued += part.queued;
+		b->counts.keys_cancelled += part.cancelled;
 		b->deleted += (int) (part.expired + part.unpaid);
 	}
 	else if (to - from == 1)
@@ -316,9 +316,9 @@ look_at_rest(VfPurgeBatch *b)
 		bool		pays = vf_db_bool(i, 1);
 
 		if (pays)
-			b->counts->kept_paid++;
+			b->counts.kept_paid++;
 		else
-			b->counts->put_off++;
+			b->counts.put_off++;
 		b->stayed(b->stayed_arg, vf_db_text(i, 0), pays, vf_db_bool(i, 2));
 	}
 }

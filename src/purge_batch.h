@@ -46,8 +46,8 @@ typedef struct VfPurgeBatch
 	VfStayed	stayed;
 	void	   *stayed_arg;
 
-	/* Result, added to */
-	VfRunCounts *counts;
+	/* Result; the caller zeroes it */
+	VfRunCounts counts;
 	int			deleted;
 	bool		more;			/* the limit was reached: the pick has more */
 } VfPurgeBatch;

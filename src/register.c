@@ -103,8 +103,10 @@ read_columns(const char *columns)
 static void
 check_owner_rights(const VfSource *source)
 {
-	if (pg_class_aclcheck(source->orders.relid, source->sessions.owner,
-						  ACL_SELECT) != ACLCHECK_OK)
+	Oid			owner = source->sessions.owner;
+
+	if (pg_class_aclcheck(source->orders.relid, owner, ACL_SELECT) !=
+		ACLCHECK_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the owner of %s cannot read %s",
@@ -112,7 +114,7 @@ check_owner_rights(const VfSource *source)
 				 errdetail("A purge runs with the rights of the sessions table's owner."),
 				 errhint("Run GRANT SELECT ON %s TO %s.",
 						 source->orders.quoted,
-						 quote_identifier(GetUserNameFromId(source->sessions.owner, false)))));
+						 quote_identifier(GetUserNameFromId(owner, false)))));
 }
 
 /* Run a report's statement as the owner; each row gives item and value. */
@@ -131,7 +133,7 @@ report_rows(const VfSource *source, VfReport *report, const char *item,
 	n = vf_db_run(vf_db_fill(template, vf_rules_names(source, NULL)), &args);
 	vf_db_leave(&section);
 	for (uint64 i = 0; i < n; i++)
-		vf_report_add(report, item, "%s", vf_db_text(i, 0));
+		vf_report_add(report, item, vf_db_text(i, 0));
 }
 
 static void
@@ -148,15 +150,16 @@ report_tables(const VfSource *source, VfReport *report)
 			appendStringInfo(&keys, "%s%s", i == 0 ? "" : ", ",
 							 tables[t]->keys[i].name);
 		vf_report_add(report, t == 0 ? "sessions table" : "orders table",
-					  "%s, owned by %s", tables[t]->quoted,
-					  GetUserNameFromId(tables[t]->owner, false));
-		vf_report_add(report, "key columns", "%s: %s", tables[t]->name,
-					  keys.data);
+					  psprintf("%s, owned by %s", tables[t]->quoted,
+							   GetUserNameFromId(tables[t]->owner, false)));
+		vf_report_add(report, "key columns",
+					  psprintf("%s: %s", tables[t]->name, keys.data));
 	}
 	for (int part = 0; part < VF_N_COLUMNS; part++)
-		vf_report_add(report, "column", "%s: %s", vf_column_parts[part].part,
-					  source->column[part] != NULL ? source->column[part] :
-					  "absent");
+		vf_report_add(report, "column",
+					  psprintf("%s: %s", vf_column_parts[part].part,
+							   source->column[part] != NULL ?
+							   source->column[part] : "absent"));
 }
 
 static void
@@ -184,11 +187,11 @@ report_contents(const VfSource *source, VfReport *report)
 static void
 report_guard(const VfSource *source, VfReport *report)
 {
-	vf_report_add(report, "payment guard", "%s",
-				  source->guard ? "stands on orders" :
+	vf_report_add(report, "payment guard", source->guard ?
+				  "stands on orders" :
 				  "refused: a purge locks orders against writers instead");
 	if (source->queue_deletes)
-		vf_report_add(report, "queue deletes", "%s",
+		vf_report_add(report, "queue deletes",
 					  "keys of sessions that the application deletes are queued");
 }
 
@@ -255,7 +258,7 @@ vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 	report_tables(source, report);
 	report_contents(source, report);
 	report_guard(source, report);
-	vf_report_add(report, "next", "%s", vf_bucket_current() == NULL ?
+	vf_report_add(report, "next", vf_bucket_current() == NULL ?
 				  "call vf_configure_bucket(bucket => ..., region => ...); until then keys wait in vf_outbox" :
 				  "look with vf_purge_preview(), then purge with vf_purge_now()");
 }

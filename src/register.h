@@ -29,7 +29,7 @@ extern void vf_register_adopt(void);
 typedef struct VfBucketOptions
 {
 	char	   *bucket;
-	char	   *region;			/* NULL: us-east-1 with an endpoint, else an error */
+	char	   *region;			/* NULL: us-east-1, with an endpoint only */
 	char	   *endpoint;		/* NULL: AWS's of the region */
 	char	   *path_style;		/* NULL: auto */
 	char	   *profile;

@@ -78,15 +78,14 @@ vf_register_bucket(const VfBucketOptions *opt, VfReport *report)
 	taken = vf_outbox_take_in(b.endpoint, b.bucket);
 	if (taken > 0)
 		vf_wake_at_commit();
-	vf_report_add(report, "bucket", "%s", b.bucket);
-	vf_report_add(report, "endpoint", "%s", b.endpoint);
-	vf_report_add(report, "region", "%s", b.region);
-	vf_report_add(report, "path style", "%s", b.path_style);
-	vf_report_add(report, "profile", "%s",
+	vf_report_add(report, "bucket", b.bucket);
+	vf_report_add(report, "endpoint", b.endpoint);
+	vf_report_add(report, "region", b.region);
+	vf_report_add(report, "path style", b.path_style);
+	vf_report_add(report, "profile",
 				  b.profile != NULL ? b.profile : "default");
-	vf_report_add(report, "probe before first drain", "%s",
-				  b.probe ? "yes" : "no");
-	vf_report_add(report, "waiting keys taken in", "%lld",
-				  (long long) taken);
-	vf_report_add(report, "next", "%s", "check it with vf_s3_check()");
+	vf_report_add(report, "probe before first drain", b.probe ? "yes" : "no");
+	vf_report_add(report, "waiting keys taken in",
+				  psprintf("%lld", (long long) taken));
+	vf_report_add(report, "next", "check it with vf_s3_check()");
 }

@@ -13,11 +13,12 @@ typedef struct VfReport
 {
 	int			n;
 	int			max;
-	char	  **items;
-	char	  **values;
+	const char **items;
+	const char **values;
 } VfReport;
 
+/* Both are kept, not copied. */
 extern void vf_report_add(VfReport *report, const char *item,
-						  const char *format,...) pg_attribute_printf(3, 4);
+						  const char *value);
 
 #endif							/* VF_REPORT_H */

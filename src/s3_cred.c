@@ -232,6 +232,7 @@ read_environment(VfS3Credentials *cred)
 	VfS3CredText text;
 	char	   *fault = NULL;
 
+	memset(&text, 0, sizeof(text));
 	if (!take_variable("AWS_ACCESS_KEY_ID", text.access_key,
 					   sizeof(text.access_key)) ||
 		!take_variable("AWS_SECRET_ACCESS_KEY", text.secret_key,

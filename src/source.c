@@ -294,7 +294,8 @@ find_by_name(Registered *reg, const char *what)
 {
 	Oid			nsp = get_namespace_oid(reg->schema, true);
 
-	reg->relid = OidIsValid(nsp) ? get_relname_relid(reg->name, nsp) : InvalidOid;
+	reg->relid = OidIsValid(nsp) ?
+		get_relname_relid(reg->name, nsp) : InvalidOid;
 	if (!OidIsValid(reg->relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

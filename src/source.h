@@ -114,7 +114,7 @@ extern void vf_source_require_adopted(void);
 extern void vf_source_check_form(Oid relid, const char *what,
 								 const char *quoted);
 
-/* Store a registration (columns, tables, flags), with this server's identity. */
+/* Store a registration, with this server's identity. */
 extern void vf_source_store(const VfSource *source);
 extern void vf_source_forget(void);
 

@@ -109,6 +109,7 @@ collate_clause(Oid collation)
 {
 	HeapTuple	tuple;
 	Form_pg_collation form;
+	char	   *schema;
 	char	   *clause;
 
 	if (!OidIsValid(collation) || collation == DEFAULT_COLLATION_OID)
@@ -117,8 +118,9 @@ collate_clause(Oid collation)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for collation %u", collation);
 	form = (Form_pg_collation) GETSTRUCT(tuple);
+	schema = get_namespace_name(form->collnamespace);
 	clause = psprintf(" COLLATE %s",
-					  quote_qualified_identifier(get_namespace_name(form->collnamespace),
+					  quote_qualified_identifier(schema,
 												 NameStr(form->collname)));
 	ReleaseSysCache(tuple);
 	return clause;

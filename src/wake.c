@@ -68,8 +68,8 @@ vf_wake_wait_until(TimestampTz until, bool (*keep_going) (void))
 {
 	for (;;)
 	{
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-														   until);
+		TimestampTz now = GetCurrentTimestamp();
+		long		left = TimestampDifferenceMilliseconds(now, until);
 
 		CHECK_FOR_INTERRUPTS();
 		if (left <= 0 || (keep_going != NULL && !keep_going()))

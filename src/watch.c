@@ -19,7 +19,13 @@
 #include "source.h"
 #include "watch.h"
 
-/* Run a statement with rules as the owner. */
+/* A payment without its session is news for this long. */
+#define LATE_PAYMENT_AGE (7 * USECS_PER_DAY)
+
+/*
+ * Run a statement with rules as the owner; $7 and $8 are the times in orders
+ * after which a payment is news.
+ */
 static uint64
 run_as_owner(const VfSource *source, const char *template,
 			 const VfDbName *extra)
@@ -31,6 +37,11 @@ run_as_owner(const VfSource *source, const char *template,
 
 	vf_rules_at(source, GetCurrentTimestamp(), &rules);
 	vf_rules_args(source, &rules, &args);
+	vf_rules_arg_time(source, VF_O_CREATED, rules.now - LATE_PAYMENT_AGE,
+					  &args);
+	if (source->column[VF_O_UPDATED] != NULL)
+		vf_rules_arg_time(source, VF_O_UPDATED, rules.now - LATE_PAYMENT_AGE,
+						  &args);
 	vf_db_enter_owner(&section, source->sessions.owner);
 	n = vf_db_run(vf_db_fill(template, vf_rules_names(source, extra)), &args);
 	vf_db_leave(&section);
@@ -165,11 +176,11 @@ void
 vf_watch_alerts(VfWatchAlerts *a)
 {
 	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
-	VfDbName	extra[] = {{"changed", NULL}, {NULL, NULL}};
+	VfDbName	extra[] = {{"recent", NULL}, {NULL, NULL}};
 
 	extra[0].text = source->column[VF_O_UPDATED] == NULL ?
-		psprintf("o.%s", source->quoted[VF_O_CREATED]) :
-		psprintf("greatest(o.%s, o.%s)", source->quoted[VF_O_CREATED],
+		psprintf("o.%s > $7", source->quoted[VF_O_CREATED]) :
+		psprintf("(o.%s > $7 OR o.%s > $8)", source->quoted[VF_O_CREATED],
 				 source->quoted[VF_O_UPDATED]);
 	run_as_owner(source,
 				 "SELECT (SELECT pg_catalog.string_agg(pg_catalog.format("
@@ -182,8 +193,7 @@ vf_watch_alerts(VfWatchAlerts *a)
 				 " (SELECT pg_catalog.count(*) FROM {sessions} s"
 				 " WHERE s.{created} IS NULL AND s.{expires} IS NULL),"
 				 " (SELECT pg_catalog.count(*) FROM {orders} o WHERE {pays}"
-				 " AND o.{order_token} IS NOT NULL AND {changed} >"
-				 " pg_catalog.now() - '7 days'::interval"
+				 " AND o.{order_token} IS NOT NULL AND {recent}"
 				 " AND NOT EXISTS (SELECT FROM {sessions} s WHERE {matches}))",
 				 extra);
 	a->unknown_statuses = vf_db_text(0, 0);

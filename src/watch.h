@@ -14,7 +14,7 @@ typedef struct VfWatchState
 {
 	bool		registered;
 	char	   *problem;		/* NULL: the registration holds */
-	const char *guard;			/* stands, refused, missing, disabled, or NULL */
+	const char *guard;			/* one word, NULL with a problem */
 	char	   *settings_fault;	/* NULL: all lines are in force */
 } VfWatchState;
 

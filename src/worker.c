@@ -199,8 +199,8 @@ wait_until(TimestampTz until)
 {
 	for (;;)
 	{
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-														   until);
+		TimestampTz now = GetCurrentTimestamp();
+		long		left = TimestampDifferenceMilliseconds(now, until);
 		int			events;
 
 		if (!keep_going())
@@ -232,14 +232,13 @@ static void
 loop(void)
 {
 	TimestampTz next_purge = GetCurrentTimestamp();
-	TimestampTz next_drain = next_purge;
+	TimestampTz next_drain;
 
 	for (;;)
 	{
 		MemoryContextReset(cycle_context);
 		if (run_work(look_around, "looking around") && !installed)
 			leave("the extension is gone");
-		pg_atomic_write_u32(&slot->state, VF_WORKER_REFUSED);
 		if (allowed)
 		{
 			if (GetCurrentTimestamp() >= next_purge)
@@ -252,7 +251,10 @@ loop(void)
 			pg_atomic_write_u32(&slot->state, VF_WORKER_IDLE);
 		}
 		else
+		{
+			pg_atomic_write_u32(&slot->state, VF_WORKER_REFUSED);
 			next_drain = ms_from_now(POLL_INTERVAL);
+		}
 		wait_until(Min(next_purge > GetCurrentTimestamp() ? next_purge :
 					   next_drain, next_drain));
 	}
