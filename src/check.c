@@ -58,7 +58,7 @@ add_line(Check *c, const char *check, bool ok, char *detail, const char *cure)
 static void
 skip(Check *c, const char *check)
 {
-	add_line(c, check, true, "not tried after the failure above", NULL);
+	add_line(c, check, true, "not tried: another check failed", NULL);
 	c->lines[c->n - 1].skipped = true;
 }
 
@@ -266,7 +266,16 @@ vf_check_bucket(VfHttpTick tick, void *arg, int *n)
 				 errhint("Call vf_configure_bucket().")));
 	c.client = vf_drain_client(CurrentMemoryContext, c.bucket, &a);
 	if (c.client == NULL)
+	{
+		skip(&c, "resolve and connect");
+		skip(&c, "tls");
 		add_answer(&c, "credentials", &a, NULL);
+		skip(&c, "bucket and region");
+		skip(&c, "clock skew");
+		skip(&c, "versioning");
+		skip(&c, "list");
+		skip(&c, "delete");
+	}
 	else
 	{
 		ask(&c);

@@ -90,6 +90,13 @@ read_columns(const char *columns)
 
 	vf_db_arg_text(&args, columns);
 	vf_db_enter_self(&section);
+	vf_db_run("SELECT pg_catalog.jsonb_typeof($1::pg_catalog.jsonb)"
+			  " = 'object'", &args);
+	if (!vf_db_bool(0, 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the argument columns must be a JSON object"),
+				 errhint("Such as '{\"sessions.created_at\": \"made_at\"}'.")));
 	n = vf_db_run("SELECT key, coalesce(value, '')"
 				  " FROM pg_catalog.jsonb_each_text($1::pg_catalog.jsonb)",
 				  &args);

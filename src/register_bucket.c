@@ -36,6 +36,9 @@ complete(const VfBucketOptions *opt, VfBucket *b)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the bucket must not be null")));
+	if ((fault = vf_s3_bucket_fault(opt->bucket)) != NULL)
+		refuse("bucket", opt->bucket, fault,
+			   "Give the bucket's name alone, without scheme or path.");
 	if (opt->region == NULL && opt->endpoint == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -43,22 +46,19 @@ complete(const VfBucketOptions *opt, VfBucket *b)
 				 errhint("Call vf_configure_bucket(bucket => ..., region => 'us-east-2'), or name the endpoint of another store.")));
 	b->bucket = opt->bucket;
 	b->region = opt->region != NULL ? opt->region : "us-east-1";
-	b->endpoint = opt->endpoint != NULL ? opt->endpoint :
-		vf_s3_default_endpoint(b->region);
-	b->path_style = opt->path_style != NULL ? opt->path_style : "auto";
-	b->profile = opt->profile;
-	b->probe = opt->probe;
-	if ((fault = vf_s3_bucket_fault(b->bucket)) != NULL)
-		refuse("bucket", b->bucket, fault,
-			   "Give the bucket's name alone, without scheme or path.");
-	if ((fault = vf_s3_endpoint_fault(b->endpoint)) != NULL)
-		refuse("endpoint", b->endpoint, fault,
-			   "An endpoint is scheme, host and port, such as https://s3.us-east-2.amazonaws.com or http://127.0.0.1:9000.");
 	if (strspn(b->region, "abcdefghijklmnopqrstuvwxyz0123456789-") !=
 		strlen(b->region) || b->region[0] == '\0')
 		refuse("region", b->region,
 			   "A region has lower-case letters, digits and hyphens.",
 			   "Give a region such as us-east-2.");
+	b->endpoint = opt->endpoint != NULL ? opt->endpoint :
+		vf_s3_default_endpoint(b->region);
+	b->path_style = opt->path_style != NULL ? opt->path_style : "auto";
+	b->profile = opt->profile;
+	b->probe = opt->probe;
+	if ((fault = vf_s3_endpoint_fault(b->endpoint)) != NULL)
+		refuse("endpoint", b->endpoint, fault,
+			   "An endpoint is scheme, host and port, such as https://s3.us-east-2.amazonaws.com or http://127.0.0.1:9000.");
 	if (strcmp(b->path_style, "auto") != 0 &&
 		strcmp(b->path_style, "path") != 0 &&
 		strcmp(b->path_style, "virtual") != 0)

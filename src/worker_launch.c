@@ -42,6 +42,9 @@
 /* How soon after a start it tries the same database again, ms. */
 #define RETRY_INTERVAL 60000
 
+/* How long vf_worker_start() waits for the worker to be ready, ms. */
+#define START_TIMEOUT 10000
+
 /* How long vf_worker_stop() waits for the process to end, ms. */
 #define STOP_TIMEOUT 10000
 
@@ -88,6 +91,7 @@ vf_worker_start(void)
 	VfSlot	   *slot = vf_stats_take(MyDatabaseId);
 	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
+	TimestampTz until;
 	pid_t		pid;
 
 	if (slot == NULL)
@@ -108,12 +112,19 @@ vf_worker_start(void)
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("the server has no process to spare for the worker"),
 				 errhint("Raise max_worker_processes, or drain with CALL vf_drain().")));
-	if (WaitForBackgroundWorkerStartup(handle, &pid) != BGWH_STARTED)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("the worker did not start"),
-				 errhint("The server's log says why.")));
-	return (int) pid;
+	until = GetCurrentTimestamp() + START_TIMEOUT * INT64CONST(1000);
+	while (WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_STARTED &&
+		   GetCurrentTimestamp() < until)
+	{
+		/* Running is not yet working: it has its slot to take. */
+		if (vf_stats_runs(slot))
+			return (int) pid;
+		vf_wake_wait_until(GetCurrentTimestamp() + 10 * 1000, NULL);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("the worker did not start"),
+			 errhint("The server's log says why.")));
 }
 
 bool
