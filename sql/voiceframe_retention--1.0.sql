@@ -445,6 +445,7 @@ SELECT r.id, r.kind, r.caller, r.outcome,
 	CASE WHEN r.error IS NOT NULL THEN r.error
 		WHEN r.repeats > 0 THEN pg_catalog.format('nothing to do, %s times until %s',
 			r.repeats + 1, r.ended_at::timestamptz(0))
+		WHEN r.outcome = 'idle' THEN 'nothing to do'
 		WHEN r.kind = 'purge' THEN pg_catalog.format(
 			'%s expired, %s unpaid, %s keys; kept %s, put off %s', r.expired,
 			r.unpaid, r.keys_queued, r.kept_paid, r.put_off)

@@ -240,8 +240,10 @@ enough(const Drain *d)
 {
 	const VfOutboxCounts *c = &d->result->counts;
 
-	return d->opt->max_keys > 0 &&
-		c->confirmed + c->again + c->dead + c->cancelled >= d->opt->max_keys;
+	return (d->opt->max_keys > 0 &&
+			c->confirmed + c->again + c->dead + c->cancelled >=
+			d->opt->max_keys) ||
+		(d->opt->until != 0 && GetCurrentTimestamp() >= d->opt->until);
 }
 
 static void
@@ -290,6 +292,7 @@ finish(Drain *d)
 		vf_runlog_idle("drain", d->opt->caller, false, &counts);
 	vf_db_commit();
 	d->result->stopped = d->stop;
+	d->result->more = enough(d);
 }
 
 void

@@ -19,6 +19,7 @@ typedef struct VfDrainOptions
 	const char *caller;			/* for the record */
 	bool		record_idle;	/* also a run that finds nothing to do */
 	int64		max_keys;		/* about; 0: until nothing waits */
+	TimestampTz until;			/* no new wave after this; 0: no limit */
 	VfHttpTick	tick;			/* false stops; may raise errors */
 	void	   *tick_arg;
 	VfSlot	   *slot;			/* the worker's, or NULL */
@@ -30,6 +31,7 @@ typedef struct VfDrainResult
 	VfOutboxCounts counts;
 	bool		stopped;		/* by tick */
 	int			failing;		/* buckets that wait after a failure */
+	bool		more;			/* max_keys or until ended it */
 } VfDrainResult;
 
 /*

@@ -65,6 +65,7 @@ typedef struct Run
 	TimestampTz started;
 	bool		full;
 	int64		allowed;		/* sessions that may still go */
+	bool		contended;		/* a batch was put off: look there again */
 	VfTids		failed;
 
 	/* the window of an incremental run, in order of leaf */
@@ -109,15 +110,18 @@ sample_paid(Run *run, const char *id)
 	run->n_sample++;
 }
 
-/* A VfStayed.  What is neither paid nor in checkout was locked, or failed. */
+/*
+ * A VfStayed.  Only a locked session is worth the next run's look; what is in
+ * checkout or cannot be deleted waits for the next full sweep.
+ */
 static void
-note_stayed(void *arg, const char *id, bool pays, bool checkout)
+note_stayed(void *arg, const char *id, VfStay why)
 {
 	Run		   *run = arg;
 
-	if (pays)
+	if (why == VF_STAY_PAID)
 		sample_paid(run, id);
-	else if (!checkout && run->n_put_off < MAX_PUT_OFF)
+	else if (why == VF_STAY_LOCKED && run->n_put_off < MAX_PUT_OFF)
 		run->put_off[run->n_put_off++] =
 			MemoryContextStrdup(run->context, id);
 }
@@ -311,6 +315,7 @@ do_batch(Run *run, VfPurgeBatch *b)
 	memset(&b->counts, 0, sizeof(b->counts));
 	b->deleted = 0;
 	b->more = false;
+	b->gave_up = false;
 	error = vf_db_try(batch_body, b);
 	MemoryContextSwitchTo(old);
 	if (error == NULL)
@@ -318,6 +323,7 @@ do_batch(Run *run, VfPurgeBatch *b)
 	else if (is_contention(error))
 	{
 		run->result->counts.put_off++;
+		run->contended = true;
 		b->deleted = 0;
 		b->more = false;
 	}
@@ -473,7 +479,7 @@ finish(Run *run, bool complete)
 	TimestampTz history = run->started - vf_run_history * USECS_PER_SEC;
 	bool		nothing = result->counts.expired + result->counts.unpaid == 0;
 
-	if (complete)
+	if (complete && !run->contended)
 		store_state(run);
 	if (run->opt->by_person)
 		vf_source_set_active();

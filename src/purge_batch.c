@@ -44,8 +44,11 @@
  */
 #define SHARE_LOCK_TIMEOUT 500
 
-/* After this many failing rows a run does not go on looking for more. */
-#define MAX_FAILED 100
+/*
+ * Each failing row costs a dozen statements to find.  After this many in one
+ * table the batches they stand in are put off instead.
+ */
+#define MAX_FAILED 500
 
 static bool deleting = false;
 
@@ -244,9 +247,9 @@ note_failed(VfPurgeBatch *b, const ItemPointerData *tid, ErrorData *error)
 		ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
 		error->constraint_name != NULL;
 
-	if (b->failed->n >= MAX_FAILED)
-		ReThrowError(error);
 	vf_tids_add(b->failed, tid);
+	if (b->failed->n > 1)
+		return;					/* told once for each table */
 	ereport(WARNING,
 			(errcode(error->sqlerrcode),
 			 errmsg("a session in \"%s\" was put off: %s %s",
@@ -254,7 +257,7 @@ note_failed(VfPurgeBatch *b, const ItemPointerData *tid, ErrorData *error)
 					constraint ? "constraint" : "error",
 					constraint ? error->constraint_name :
 					unpack_sql_state(error->sqlerrcode)),
-			 errhint("The other sessions go on; this one is tried again in the next full sweep.")));
+			 errdetail("The other sessions go on; this one, and any more like it, is tried again in the next full sweep.")));
 }
 
 /* Delete locked rows from..to, halving where one of them fails. */
@@ -264,7 +267,7 @@ delete_rows(VfPurgeBatch *b, const VfTids *locked, int from, int to)
 	Part		part = {b, locked, from, to, 0, 0, 0, 0};
 	ErrorData  *error;
 
-	if (from >= to)
+	if (from >= to || b->gave_up)
 		return;
 	deleting = true;
 	error = vf_db_try(delete_part, &part);
@@ -277,6 +280,8 @@ delete_rows(VfPurgeBatch *b, const VfTids *locked, int from, int to)
 		b->counts.keys_cancelled += part.cancelled;
 		b->deleted += (int) (part.expired + part.unpaid);
 	}
+	else if (b->failed->n >= MAX_FAILED)
+		b->gave_up = true;
 	else if (to - from == 1)
 		note_failed(b, &locked->at[from], error);
 	else
@@ -286,6 +291,17 @@ delete_rows(VfPurgeBatch *b, const VfTids *locked, int from, int to)
 		delete_rows(b, locked, from, middle);
 		delete_rows(b, locked, middle, to);
 	}
+}
+
+static bool
+has_failed(const VfPurgeBatch *b, ItemPointer at)
+{
+	for (int i = 0; i < b->failed->n; i++)
+	{
+		if (ItemPointerEquals(&b->failed->at[i], at))
+			return true;
+	}
+	return false;
 }
 
 /* What is left of the pick stays, and why. */
@@ -300,26 +316,30 @@ look_at_rest(VfPurgeBatch *b)
 	arg_pick(b, &args);
 	vf_db_enter_owner(&section, b->source->sessions.owner);
 	n = vf_db_run(fill(b, "WITH l AS MATERIALIZED ("
-					   "SELECT s.{id} AS id, s.{token} AS token"
-					   " FROM ONLY {leaf} s WHERE {pick} AND {time_due})"
+					   "SELECT s.{id} AS id, s.{token} AS token,"
+					   " s.ctid AS at FROM ONLY {leaf} s WHERE {pick} AND {time_due})"
 					   " SELECT l.id::pg_catalog.text,"
 					   " coalesce(pg_catalog.bool_or({pays})"
 					   " FILTER (WHERE o.{order_token} IS NOT NULL), false),"
 					   " coalesce(pg_catalog.bool_or({keeps})"
-					   " FILTER (WHERE o.{order_token} IS NOT NULL), false)"
-					   " FROM l LEFT JOIN {orders} o"
-					   " ON o.{order_token} = l.token GROUP BY l.id"),
+					   " FILTER (WHERE o.{order_token} IS NOT NULL), false),"
+					   " l.at FROM l LEFT JOIN {orders} o"
+					   " ON o.{order_token} = l.token GROUP BY l.id, l.at"),
 				  &args);
 	vf_db_leave(&section);
 	for (uint64 i = 0; i < n; i++)
 	{
-		bool		pays = vf_db_bool(i, 1);
+		ItemPointer at = (ItemPointer) DatumGetPointer(vf_db_datum(i, 3));
+		VfStay		why = vf_db_bool(i, 1) ? VF_STAY_PAID :
+			vf_db_bool(i, 2) ? VF_STAY_CHECKOUT :
+			b->gave_up || has_failed(b, at) ? VF_STAY_FAILED :
+			VF_STAY_LOCKED;
 
-		if (pays)
+		if (why == VF_STAY_PAID)
 			b->counts.kept_paid++;
 		else
 			b->counts.put_off++;
-		b->stayed(b->stayed_arg, vf_db_text(i, 0), pays, vf_db_bool(i, 2));
+		b->stayed(b->stayed_arg, vf_db_text(i, 0), why);
 	}
 }
 
@@ -334,6 +354,7 @@ vf_purge_batch(VfPurgeBatch *b)
 	{
 		hold_payments(b);
 		delete_rows(b, &locked, 0, locked.n);
+		b->more &= !b->gave_up;
 	}
 	if (!b->more)
 		look_at_rest(b);

@@ -23,8 +23,16 @@ typedef struct VfTids
 	int			max;
 } VfTids;
 
-/* A session that stayed although its time is up. */
-typedef void (*VfStayed) (void *arg, const char *id, bool pays, bool checkout);
+/* Why a session stayed although its time is up. */
+typedef enum VfStay
+{
+	VF_STAY_PAID,
+	VF_STAY_CHECKOUT,
+	VF_STAY_LOCKED,				/* somebody else held the row */
+	VF_STAY_FAILED				/* it could not be deleted */
+} VfStay;
+
+typedef void (*VfStayed) (void *arg, const char *id, VfStay why);
 
 typedef struct VfPurgeBatch
 {
@@ -50,6 +58,7 @@ typedef struct VfPurgeBatch
 	VfRunCounts counts;
 	int			deleted;
 	bool		more;			/* the limit was reached: the pick has more */
+	bool		gave_up;		/* too many rows failed: the rest is put off */
 } VfPurgeBatch;
 
 /* In the caller's transaction, which has to be READ COMMITTED. */

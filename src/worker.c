@@ -149,6 +149,12 @@ run_work(Work work, const char *activity)
 static bool installed;
 static bool allowed;
 
+/* When the next purge is due; draining stops for it. */
+static TimestampTz next_purge;
+
+/* Did the drain stop before the end? */
+static bool more_to_drain;
+
 static bool
 look_around(void)
 {
@@ -185,8 +191,10 @@ drain(void)
 	opt.caller = "worker";
 	opt.tick = tick;
 	opt.slot = slot;
+	opt.until = next_purge;
 	pg_atomic_write_u32(&slot->state, VF_WORKER_DRAINING);
 	vf_drain_run(&opt, &result);
+	more_to_drain = result.more;
 	pg_atomic_write_u64(&slot->last_drain_at, GetCurrentTimestamp());
 	return true;
 }
@@ -231,9 +239,9 @@ ms_from_now(int64 ms)
 static void
 loop(void)
 {
-	TimestampTz next_purge = GetCurrentTimestamp();
 	TimestampTz next_drain;
 
+	next_purge = GetCurrentTimestamp();
 	for (;;)
 	{
 		MemoryContextReset(cycle_context);
@@ -246,8 +254,10 @@ loop(void)
 					ms_from_now(vf_naptime * INT64CONST(1000)) :
 					ms_from_now(Max(vf_naptime * INT64CONST(1000),
 									ERROR_PAUSE));
+			more_to_drain = false;
 			next_drain = run_work(drain, "draining the outbox") ?
-				ms_from_now(POLL_INTERVAL) : ms_from_now(ERROR_PAUSE);
+				ms_from_now(more_to_drain ? 0 : POLL_INTERVAL) :
+				ms_from_now(ERROR_PAUSE);
 			pg_atomic_write_u32(&slot->state, VF_WORKER_IDLE);
 		}
 		else
@@ -255,8 +265,7 @@ loop(void)
 			pg_atomic_write_u32(&slot->state, VF_WORKER_REFUSED);
 			next_drain = ms_from_now(POLL_INTERVAL);
 		}
-		wait_until(Min(next_purge > GetCurrentTimestamp() ? next_purge :
-					   next_drain, next_drain));
+		wait_until(allowed ? Min(next_purge, next_drain) : next_drain);
 	}
 }
 

@@ -200,6 +200,7 @@ def policy(client, bucket, name):
 
 
 def main(argv):
+    sys.stdin.reconfigure(newline='\n')     # a CR in a key is a CR
     if len(argv) < 2:
         raise SystemExit(__doc__)
     verb, bucket, rest = argv[0], argv[1], argv[2:]

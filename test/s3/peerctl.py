@@ -107,6 +107,7 @@ def journal(directory, phase):
 
 
 def main(argv):
+    sys.stdin.reconfigure(newline='\n')     # a CR in a key is a CR
     if len(argv) < 2:
         raise SystemExit(__doc__)
     d, verb, rest = os.path.abspath(argv[0]), argv[1], argv[2:]

@@ -22,6 +22,17 @@ package VfTest;
 #   live_keys($node)                      keys that rows reference, sorted
 #   wait_for(sub { ... }, 'what', SECONDS)  until true; dies when it is late
 #
+#   sql($node, SQL, DB)                   its result, in database voiceframe
+#   add_due($node, @keys)                 an expired session for each key
+#   queue($node, @keys)                   the same, purged: the keys wait
+#   purge($node, DB)                      CALL vf_purge(), brakes confirmed
+#   drain($node, DB)                      CALL vf_drain(); what it said
+#   age($node)                            what waits or is leased is due now
+#   held_drain($node, DB)                 CALL vf_drain() in the background,
+#                                         ->finish gives what it said
+#   $store->sent                          arrays: keys of each ?delete, so far
+#   $store->contents('b')                 as keys(), asking nobody's leave
+#
 # All that was started is stopped at the end, by its pid.  $root is test/.
 
 use strict;
@@ -38,7 +49,8 @@ use Test::More;
 use Time::HiRes;
 
 our @EXPORT = qw(start_ceph start_peer write_credentials new_cluster
-  make_sample configure put_live_keys live_keys wait_for);
+  make_sample configure put_live_keys live_keys wait_for sql add_due queue
+  purge drain age held_drain);
 
 our $root = File::Spec->rel2abs(dirname(__FILE__) . '/..');
 my @python = ('/usr/bin/python3');
@@ -180,7 +192,14 @@ sub keys    ## no critic
 sub ctl
 {
 	my ($self, @words) = @_;
-	return capture('', @python, "$root/s3/peerctl.py", $self->{dir}, @words);
+	return $self->ctl_in('', @words);
+}
+
+sub ctl_in
+{
+	my ($self, $stdin, @words) = @_;
+	return capture($stdin, @python, "$root/s3/peerctl.py", $self->{dir},
+		@words);
 }
 
 sub faults
@@ -193,6 +212,27 @@ sub journal
 {
 	my ($self, @phase) = @_;
 	return map { decode_json($_) } split(/\n/, $self->ctl('journal', @phase));
+}
+
+# Keys are bytes, as the database gives them.
+sub sent
+{
+	my ($self) = @_;
+	my @sent;
+	foreach my $line ($self->journal('before'))
+	{
+		my @keys = @{ $line->{keys} // [] };
+		push @keys, $line->{key} if $line->{verb} eq 'DELETE';
+		utf8::encode($_) foreach @keys;
+		push @sent, \@keys if @keys;
+	}
+	return @sent;
+}
+
+sub contents
+{
+	my ($self, $bucket) = @_;
+	return split(/\n/, $self->ctl('ls', $bucket // 'voiceframe'));
 }
 
 # The database
@@ -292,6 +332,95 @@ sub configure
 			region => '$store->{region}', endpoint => '$store->{endpoint}',
 			path_style => 'path')});
 	return;
+}
+
+# Sessions that are due, their keys, and drains
+
+sub sql
+{
+	my ($node, $statement, $db) = @_;
+	return $node->safe_psql($db // 'voiceframe', $statement);
+}
+
+# Bytes as a literal that is plain on the way to the server.
+sub literal
+{
+	my ($bytes) = @_;
+	$bytes =~ s/([\x00-\x1f'\\\x7f])/sprintf('\\x%02x', ord($1))/ge;
+	return "E'$bytes'";
+}
+
+sub add_due
+{
+	my ($node, @keys) = @_;
+	my $rows = join(",\n", map { '(' . literal($_) . ')' } @keys);
+	return sql($node, qq{
+		INSERT INTO sessions (id, session_token, photo_s3_key, created_at,
+			expires_at)
+		SELECT gen_random_uuid(), gen_random_uuid(), key,
+			(now() - interval '3 days') AT TIME ZONE 'UTC',
+			(now() - interval '2 days') AT TIME ZONE 'UTC'
+		FROM (VALUES $rows) k (key)});
+}
+
+# psql's exit code and all it said.
+sub call
+{
+	my ($node, $db, $statement) = @_;
+	my ($ret, $out, $err) = $node->psql($db // 'voiceframe', $statement);
+	return ($ret, $out . $err);
+}
+
+sub purge
+{
+	my ($node, $db) = @_;
+	my ($ret, $said) = call($node, $db, 'CALL vf_purge()');
+	($ret, $said) = call($node, $db, "CALL vf_purge(confirm => $1)")
+	  if $ret && $said =~ /confirm => (\d+)/;
+	die $said if $ret;
+	return $said;
+}
+
+sub queue
+{
+	my ($node, @keys) = @_;
+	add_due($node, @keys);
+	return purge($node);
+}
+
+sub drain
+{
+	my ($node, $db) = @_;
+	my ($ret, $said) = call($node, $db, 'CALL vf_drain()');
+	die $said if $ret;
+	return $said;
+}
+
+sub age
+{
+	my ($node, $db) = @_;
+	return sql($node, q{
+		UPDATE vf_outbox SET next_attempt_at = now() - interval '1 second'
+		WHERE state IN ('waiting', 'claimed');
+		UPDATE vf_bucket SET next_attempt_at = NULL}, $db);
+}
+
+sub held_drain
+{
+	my ($node, $db) = @_;
+	my $self = bless { said => '' }, 'VfTest::Drain';
+	$self->{run} = IPC::Run::start(
+		[ 'psql', '-XAtq', '-d', $node->connstr($db // 'voiceframe'),
+			'-c', 'CALL vf_drain()' ],
+		'<', \undef, '>&', \$self->{said}, IPC::Run::timeout(180));
+	return $self;
+}
+
+sub VfTest::Drain::finish
+{
+	my ($self) = @_;
+	$self->{run}->finish;
+	return $self->{said};
 }
 
 END
