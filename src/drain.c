@@ -174,6 +174,7 @@ claim(void *arg)
 									&wave->n);
 	if (wave->n == 0)
 		return;
+	vf_wave_cancel_outside(wave, &d->result->counts.cancelled);
 	vf_wave_cancel_referenced(wave, d->source,
 							  &d->result->counts.cancelled);
 	vf_wave_prepare(wave);

@@ -23,7 +23,40 @@
 #define KEY_BACKOFF_BASE 5000
 #define KEY_BACKOFF_CAP (60 * 60 * 1000)
 
-/* ---- the reference check ---- */
+/* ---- keys that must stay ---- */
+
+/* Take the marked keys out of the entry. */
+static void
+drop(VfOutboxEntry *entry, const bool *marked, const char *code,
+	 const char *message, int64 *cancelled)
+{
+	int			before = entry->nkeys;
+
+	vf_outbox_drop_keys(entry, marked, code, message);
+	*cancelled += before - entry->nkeys;
+}
+
+void
+vf_wave_cancel_outside(VfWave *wave, int64 *cancelled)
+{
+	List	   *prefixes = vf_settings_list(vf_deletable_prefixes);
+
+	for (int i = 0; i < wave->n; i++)
+	{
+		VfOutboxEntry *entry = &wave->entries[i];
+		bool	   *marked = palloc(sizeof(bool) * entry->nkeys);
+		bool		any = false;
+
+		for (int k = 0; k < entry->nkeys; k++)
+		{
+			marked[k] = !vf_outbox_deletable(prefixes, entry->keys[k]);
+			any |= marked[k];
+		}
+		if (any)
+			drop(entry, marked, "OutsidePrefixes", VF_OUTSIDE_MESSAGE,
+				 cancelled);
+	}
+}
 
 static int
 compare_keys(const void *a, const void *b)
@@ -33,15 +66,15 @@ compare_keys(const void *a, const void *b)
 
 static bool
 mark_referenced(const VfOutboxEntry *entry, char **referenced, int n,
-				bool *drop)
+				bool *marked)
 {
 	bool		any = false;
 
 	for (int i = 0; i < entry->nkeys; i++)
 	{
-		drop[i] = bsearch(&entry->keys[i], referenced, n, sizeof(char *),
+		marked[i] = bsearch(&entry->keys[i], referenced, n, sizeof(char *),
 						  compare_keys) != NULL;
-		any |= drop[i];
+		any |= marked[i];
 	}
 	return any;
 }
@@ -69,14 +102,12 @@ vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
 	for (int i = 0; i < wave->n; i++)
 	{
 		VfOutboxEntry *entry = &wave->entries[i];
-		bool	   *drop = palloc(sizeof(bool) * entry->nkeys);
-		int			before = entry->nkeys;
+		bool	   *marked = palloc(sizeof(bool) * Max(entry->nkeys, 1));
 
-		if (!mark_referenced(entry, referenced, n, drop))
-			continue;
-		vf_outbox_drop_keys(entry, drop, "Referenced",
-							"a row of sessions or orders references the object");
-		*cancelled += before - entry->nkeys;
+		if (mark_referenced(entry, referenced, n, marked))
+			drop(entry, marked, "Referenced",
+				 "a row of sessions or orders references the object",
+				 cancelled);
 	}
 }
 

@@ -27,6 +27,14 @@
 #include "settings.h"
 #include "wake.h"
 
+/* What a collected key becomes. */
+typedef enum VfPackKind
+{
+	PACK_QUEUE,
+	PACK_OUTSIDE,				/* not under a deletable prefix */
+	PACK_KEEP					/* an order keeps its session */
+} VfPackKind;
+
 struct VfOutboxPack
 {
 	int64		run_id;
@@ -34,7 +42,7 @@ struct VfOutboxPack
 	const char *bucket;
 	List	   *prefixes;
 	char	  **keys;			/* distinct */
-	bool	   *outside;		/* parallel: not under a deletable prefix */
+	VfPackKind *kind;			/* parallel */
 	int			nkeys;
 	int			max_keys;
 	int		   *slots;			/* hash of key numbers, -1: free */
@@ -54,7 +62,7 @@ vf_outbox_pack(int64 run_id, const char *endpoint, const char *bucket)
 	pack->prefixes = vf_settings_list(vf_deletable_prefixes);
 	pack->max_keys = VF_OUTBOX_MAX_KEYS;
 	pack->keys = palloc(sizeof(char *) * pack->max_keys);
-	pack->outside = palloc(sizeof(bool) * pack->max_keys);
+	pack->kind = palloc(sizeof(VfPackKind) * pack->max_keys);
 	return pack;
 }
 
@@ -82,8 +90,8 @@ make_room(VfOutboxPack *pack)
 		pack->max_keys *= 2;
 		pack->keys = repalloc_huge(pack->keys,
 								   sizeof(char *) * pack->max_keys);
-		pack->outside = repalloc_huge(pack->outside,
-									  sizeof(bool) * pack->max_keys);
+		pack->kind = repalloc_huge(pack->kind,
+								   sizeof(VfPackKind) * pack->max_keys);
 	}
 	else if (pack->slots != NULL)
 		return;
@@ -96,12 +104,12 @@ make_room(VfOutboxPack *pack)
 		*find_slot(pack, pack->keys[i]) = i;
 }
 
-static bool
-deletable(const VfOutboxPack *pack, const char *key)
+bool
+vf_outbox_deletable(const List *prefixes, const char *key)
 {
-	ListCell   *lc;
+	const ListCell *lc;
 
-	foreach(lc, pack->prefixes)
+	foreach(lc, prefixes)
 	{
 		const char *prefix = lfirst(lc);
 
@@ -111,8 +119,8 @@ deletable(const VfOutboxPack *pack, const char *key)
 	return false;
 }
 
-void
-vf_outbox_pack_add(VfOutboxPack *pack, const char *key)
+static void
+collect(VfOutboxPack *pack, const char *key, VfPackKind kind)
 {
 	int		   *slot;
 
@@ -120,12 +128,27 @@ vf_outbox_pack_add(VfOutboxPack *pack, const char *key)
 		return;
 	make_room(pack);
 	slot = find_slot(pack, key);
-	if (*slot >= 0)
-		return;
-	*slot = pack->nkeys;
-	pack->keys[pack->nkeys] = pstrdup(key);
-	pack->outside[pack->nkeys] = !deletable(pack, key);
-	pack->nkeys++;
+	if (*slot < 0)
+	{
+		*slot = pack->nkeys++;
+		pack->keys[*slot] = pstrdup(key);
+		pack->kind[*slot] = vf_outbox_deletable(pack->prefixes, key) ?
+			kind : PACK_OUTSIDE;
+	}
+	else if (kind == PACK_KEEP && pack->kind[*slot] == PACK_QUEUE)
+		pack->kind[*slot] = PACK_KEEP;
+}
+
+void
+vf_outbox_pack_add(VfOutboxPack *pack, const char *key)
+{
+	collect(pack, key, PACK_QUEUE);
+}
+
+void
+vf_outbox_pack_keep(VfOutboxPack *pack, const char *key)
+{
+	collect(pack, key, PACK_KEEP);
 }
 
 /* Insert one entry. */
@@ -150,9 +173,9 @@ insert_entry(const VfOutboxPack *pack, const char *state, char **keys, int n,
 			   " $7)", &args);
 }
 
-/* Write the keys that are, or are not, outside the prefixes. */
+/* Write the keys of one kind. */
 static int64
-write_kind(VfOutboxPack *pack, bool outside, const char *state,
+write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
 		   const char *code, const char *message)
 {
 	char	   *keys[VF_OUTBOX_MAX_KEYS];
@@ -161,7 +184,7 @@ write_kind(VfOutboxPack *pack, bool outside, const char *state,
 
 	for (int i = 0; i < pack->nkeys; i++)
 	{
-		if (pack->outside[i] != outside)
+		if (pack->kind[i] != kind)
 			continue;
 		keys[n++] = pack->keys[i];
 		total++;
@@ -181,9 +204,11 @@ vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued, int64 *cancelled)
 	VfDbSection section;
 
 	vf_db_enter_self(&section);
-	*queued = write_kind(pack, false, "waiting", NULL, NULL);
-	*cancelled = write_kind(pack, true, "cancelled", "OutsidePrefixes",
-							"the key is not under voiceframe.deletable_prefixes");
+	*queued = write_kind(pack, PACK_QUEUE, "waiting", NULL, NULL);
+	*cancelled = write_kind(pack, PACK_OUTSIDE, "cancelled",
+							"OutsidePrefixes", VF_OUTSIDE_MESSAGE);
+	*cancelled += write_kind(pack, PACK_KEEP, "cancelled", "KeptByOrder",
+							 "an order keeps the session that was deleted");
 	vf_db_leave(&section);
 	if (*queued > 0)
 		vf_wake_at_commit();

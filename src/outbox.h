@@ -13,8 +13,11 @@
 #define VF_OUTBOX_H
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 
 #define VF_OUTBOX_MAX_KEYS 1000
+
+#define VF_OUTSIDE_MESSAGE "the key is not under voiceframe.deletable_prefixes"
 
 /* ---- putting keys in ---- */
 
@@ -32,6 +35,12 @@ extern VfOutboxPack *vf_outbox_pack(int64 run_id, const char *endpoint,
  * once, one outside voiceframe.deletable_prefixes is cancelled for that reason.
  */
 extern void vf_outbox_pack_add(VfOutboxPack *pack, const char *key);
+
+/* The same for a key that must stay: an order keeps its session. */
+extern void vf_outbox_pack_keep(VfOutboxPack *pack, const char *key);
+
+/* Is the key under one of voiceframe.deletable_prefixes? */
+extern bool vf_outbox_deletable(const List *prefixes, const char *key);
 
 /* Write the entries, in the caller's transaction. */
 extern void vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued,
