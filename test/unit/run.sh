@@ -55,6 +55,8 @@ build_and_run() {
 
 build_and_run test_sign -DFRONTEND "$here/test_sign.c" "$src/s3_sign.c" \
 	"$src/digest.c" "${pg_libs[@]}"
+build_and_run test_schedule "$here/test_schedule.c" "$src/schedule.c" \
+	"${pg_libs[@]}"
 build_and_run test_xml "$here/test_xml.c" "$src/s3_xml.c" -lexpat
 build_and_run test_cred "$here/test_cred.c" "$src/s3_cred_parse.c"
 build_and_run test_class "$here/test_class.c" "$src/s3_class.c" \
