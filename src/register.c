@@ -255,15 +255,19 @@ vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 	source->n_accepted = opt->n_accepted;
 	vf_source_check_dangers(source);
 	check_owner_rights(source);
+	report_tables(source, report);
+	report_contents(source, report);
 
+	/*
+	 * From here on orders is locked against writers, until the commit: all
+	 * that reads the tables is done.
+	 */
 	remove_old();
 	vf_source_store(source);
 	vf_sweep_reset();
 	vf_source_guard_install(source);
 	change_rights("GRANT", "TO", source->sessions.owner);
 
-	report_tables(source, report);
-	report_contents(source, report);
 	report_guard(source, report);
 	vf_report_add(report, "next", vf_bucket_current() == NULL ?
 				  "call vf_configure_bucket(bucket => ..., region => ...); until then keys wait in vf_outbox" :
