@@ -334,6 +334,11 @@ judge_request(VfWave *wave, const VfWaveRequest *r)
 {
 	VfKeyOutcome *outcomes = wave->outcomes[r->entry];
 
+	if (r->del.unasked > 0)
+		ereport(LOG,
+				(errmsg("the bucket answered for %d keys that outbox row %lld did not ask about",
+						r->del.unasked,
+						(long long) wave->entries[r->entry].id)));
 	for (int k = 0; k < r->del.nkeys; k++)
 	{
 		VfKeyOutcome *o = &outcomes[r->position[k]];

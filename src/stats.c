@@ -148,3 +148,14 @@ vf_stats_release(VfSlot *slot)
 	pg_atomic_write_u64(&slot->keys_in_flight, 0);
 	(void) pg_atomic_compare_exchange_u32(&slot->pid, &me, 0);
 }
+
+void
+vf_stats_free(VfSlot *slot)
+{
+	uint32		database = pg_atomic_read_u32(&slot->database);
+
+	if (database != InvalidOid && !vf_stats_runs(slot) &&
+		pg_atomic_read_u32(&slot->stop) == 0)
+		(void) pg_atomic_compare_exchange_u32(&slot->database, &database,
+											  InvalidOid);
+}

@@ -54,6 +54,9 @@ extern VfSlot *vf_stats_take(Oid database);
 extern bool vf_stats_claim(VfSlot *slot);
 extern void vf_stats_release(VfSlot *slot);
 
+/* Give a slot without a worker to whichever database needs one next. */
+extern void vf_stats_free(VfSlot *slot);
+
 /* Does a living worker hold the slot? */
 extern bool vf_stats_runs(VfSlot *slot);
 

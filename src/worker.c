@@ -246,7 +246,11 @@ loop(void)
 	{
 		MemoryContextReset(cycle_context);
 		if (run_work(look_around, "looking around") && !installed)
-			leave("the extension is gone");
+		{
+			vf_stats_release(slot);
+			vf_stats_free(slot);
+			leave("the extension is not installed");
+		}
 		if (allowed)
 		{
 			if (GetCurrentTimestamp() >= next_purge)

@@ -241,11 +241,8 @@ free_slots(const List *databases)
 	{
 		uint32		database = pg_atomic_read_u32(&slot->database);
 
-		if (database != InvalidOid && !vf_stats_runs(slot) &&
-			pg_atomic_read_u32(&slot->stop) == 0 &&
-			!list_member_oid(databases, database))
-			(void) pg_atomic_compare_exchange_u32(&slot->database, &database,
-												  InvalidOid);
+		if (!list_member_oid(databases, database))
+			vf_stats_free(slot);
 	}
 }
 

@@ -30,6 +30,9 @@ package VfTest;
 #   age($node)                            what waits or is leased is due now
 #   held_drain($node, DB)                 CALL vf_drain() in the background,
 #                                         ->finish gives what it said
+#   my $s = session($node, DB)            another psql that stays open:
+#                                         ->ask(SQL) waits for its result,
+#                                         ->tell(SQL) does not, ->quit
 #   $store->sent                          arrays: keys of each ?delete, so far
 #   $store->contents('b')                 as keys(), asking nobody's leave
 #
@@ -50,7 +53,7 @@ use Time::HiRes;
 
 our @EXPORT = qw(start_ceph start_peer write_credentials new_cluster
   make_sample configure put_live_keys live_keys wait_for sql add_due queue
-  purge drain age held_drain);
+  purge drain age held_drain session);
 
 our $root = File::Spec->rel2abs(dirname(__FILE__) . '/..');
 my @python = ('/usr/bin/python3');
@@ -414,6 +417,43 @@ sub held_drain
 			'-c', 'CALL vf_drain()' ],
 		'<', \undef, '>&', \$self->{said}, IPC::Run::timeout(180));
 	return $self;
+}
+
+sub session
+{
+	my ($node, $db) = @_;
+	my $self = bless { in => '', out => '', n => 0 }, 'VfTest::Session';
+	$self->{run} = IPC::Run::start(
+		[ 'psql', '-XAtq', '-d', $node->connstr($db // 'voiceframe') ],
+		'<', \$self->{in}, '>&', \$self->{out}, IPC::Run::timeout(180));
+	return $self;
+}
+
+sub VfTest::Session::tell
+{
+	my ($self, $statement) = @_;
+	$self->{in} .= "$statement\n;\n";
+	$self->{run}->pump_nb;
+	return;
+}
+
+sub VfTest::Session::ask
+{
+	my ($self, $statement) = @_;
+	my $mark = 'answered ' . ++$self->{n};
+	$self->{out} = '';
+	$self->tell($statement);
+	$self->{in} .= "\\echo $mark\n";
+	$self->{run}->pump until $self->{out} =~ /^\Q$mark\E$/m;
+	return $self->{out} =~ s/^\Q$mark\E\n//mr;
+}
+
+sub VfTest::Session::quit
+{
+	my ($self) = @_;
+	$self->{in} .= "\\q\n";
+	$self->{run}->finish;
+	return $self->{out};
 }
 
 sub VfTest::Drain::finish
