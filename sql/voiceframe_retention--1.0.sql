@@ -380,7 +380,8 @@ FROM (
 		('queue deletes', s.queue_deletes::text),
 		('registered', pg_catalog.format('%s by %s', s.configured_at, s.configured_by)),
 		('worker may purge since', coalesce(s.active_since::text, 'not yet: purge once, or vf_resume()')),
-		('paused', coalesce(pg_catalog.format('%s: %s', s.paused_at, s.pause_reason), 'no'))
+		('paused', CASE WHEN s.paused_at IS NULL THEN 'no'
+			ELSE pg_catalog.format('%s: %s', s.paused_at, s.pause_reason) END)
 	) x (item, value)
 	UNION ALL
 	SELECT 2, 'bucket', CASE WHEN b.is_current THEN 'current' ELSE 'former' END,
@@ -489,7 +490,11 @@ q AS (SELECT
 		pg_catalog.now() - pg_catalog.min(queued_at) FILTER
 			(WHERE state IN ('waiting', 'claimed')) AS oldest
 	FROM vf_outbox),
-src AS (SELECT paused_at, pause_reason, active_since FROM vf_source)
+src AS (SELECT paused_at, pause_reason, active_since FROM vf_source),
+failing AS (SELECT b.bucket, b.last_error_code, b.last_error_at
+	FROM vf_bucket b WHERE b.failures > 0 AND (b.is_current OR EXISTS (
+		SELECT FROM vf_outbox o WHERE o.endpoint = b.endpoint
+		AND o.bucket = b.bucket AND o.state IN ('waiting', 'claimed'))))
 SELECT a.alert, coalesce(a.firing, false) AS firing, a.value, a.threshold,
 	a.what_to_do
 FROM (VALUES
@@ -533,12 +538,11 @@ FROM (VALUES
 	('no_bucket', (SELECT homeless > 0 FROM q),
 	 (SELECT homeless::text FROM q) || ' keys', '0',
 	 'Call vf_configure_bucket(); the keys wait until then.'),
-	('bucket', (SELECT pg_catalog.bool_or(b.failures > 0) FROM vf_bucket b),
-	 (SELECT pg_catalog.string_agg(pg_catalog.format('%s: %s', b.bucket, b.last_error_code), ', ')
-		FROM vf_bucket b WHERE b.failures > 0), '',
-	 coalesce((SELECT vf_error_cure(b.last_error_code) FROM vf_bucket b
-		WHERE b.failures > 0 ORDER BY b.last_error_at DESC LIMIT 1),
-		'See vf_outbox_stats.')),
+	('bucket', EXISTS (SELECT FROM failing),
+	 (SELECT pg_catalog.string_agg(pg_catalog.format('%s: %s', f.bucket, f.last_error_code), ', ')
+		FROM failing f), '',
+	 coalesce((SELECT vf_error_cure(f.last_error_code) FROM failing f
+		ORDER BY f.last_error_at DESC LIMIT 1), 'See vf_outbox_stats.')),
 	('dead_letters', (SELECT dead > 0 FROM q),
 	 (SELECT dead::text FROM q) || ' keys', '0',
 	 'See vf_dead_letters for the cure of each, then vf_outbox_retry() or vf_outbox_cancel().'),

@@ -31,6 +31,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "compat.h"
 #include "db.h"
@@ -118,15 +119,21 @@ vf_db_arg_text(VfDbArgs *args, const char *value)
 }
 
 void
+vf_db_arg_text_datums(VfDbArgs *args, Datum *values, int n)
+{
+	vf_db_arg(args, TEXTARRAYOID,
+			  PointerGetDatum(construct_array(values, n, TEXTOID, -1, false,
+											  TYPALIGN_INT)));
+}
+
+void
 vf_db_arg_texts(VfDbArgs *args, char *const *values, int n)
 {
 	Datum	   *elems = palloc(sizeof(Datum) * Max(n, 1));
 
 	for (int i = 0; i < n; i++)
 		elems[i] = CStringGetTextDatum(values[i]);
-	vf_db_arg(args, TEXTARRAYOID,
-			  PointerGetDatum(construct_array(elems, n, TEXTOID, -1, false,
-											  TYPALIGN_INT)));
+	vf_db_arg_text_datums(args, elems, n);
 }
 
 void
@@ -165,6 +172,7 @@ uint64
 vf_db_run(const char *sql, const VfDbArgs *args)
 {
 	static const VfDbArgs none = {0};
+	MemoryContext context = CurrentMemoryContext;
 	bool		pushed = !ActiveSnapshotSet();
 	int			rc;
 
@@ -188,6 +196,12 @@ vf_db_run(const char *sql, const VfDbArgs *args)
 	flatten_result();
 	if (pushed)
 		PopActiveSnapshot();
+
+	/*
+	 * SPI leaves its own context current, which lives until SPI_finish();
+	 * what the caller allocates belongs where it was.
+	 */
+	MemoryContextSwitchTo(context);
 	return SPI_processed;
 }
 
@@ -224,6 +238,18 @@ vf_db_text(uint64 row, int col)
 	if (vf_db_is_null(row, col))
 		return NULL;
 	return TextDatumGetCString(vf_db_datum(row, col));
+}
+
+const char *
+vf_db_bytes(uint64 row, int col, int *len)
+{
+	text	   *value;
+
+	if (vf_db_is_null(row, col))
+		return NULL;
+	value = DatumGetTextPP(vf_db_datum(row, col));
+	*len = (int) VARSIZE_ANY_EXHDR(value);
+	return VARDATA_ANY(value);
 }
 
 int64
@@ -407,7 +433,8 @@ vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms)
 	snprintf(timeout, sizeof(timeout), "%d", timeout_ms);
 	vf_db_set("lock_timeout", timeout);
 	LockRelationOid(relid, mode);
-	(void) find_all_inheritors(relid, mode, NULL);
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		(void) find_all_inheritors(relid, mode, NULL);
 	AtEOXact_GUC(false, nest_level);
 }
 

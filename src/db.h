@@ -43,6 +43,8 @@ extern void vf_db_arg(VfDbArgs *args, Oid type, Datum value);
 extern void vf_db_arg_null(VfDbArgs *args, Oid type);
 /* text; NULL gives a null */
 extern void vf_db_arg_text(VfDbArgs *args, const char *value);
+/* text[] of text datums; n may be 0 */
+extern void vf_db_arg_text_datums(VfDbArgs *args, Datum *values, int n);
 /* text[]; n may be 0 */
 extern void vf_db_arg_texts(VfDbArgs *args, char *const *values, int n);
 
@@ -66,6 +68,8 @@ extern uint64 vf_db_runf(const char *template, const VfDbArgs *args);
 extern bool vf_db_is_null(uint64 row, int col);
 extern Datum vf_db_datum(uint64 row, int col);	/* by-reference: not copied */
 extern char *vf_db_text(uint64 row, int col);	/* palloc'd, NULL if null */
+/* The bytes of a text, not copied, not terminated; NULL if null. */
+extern const char *vf_db_bytes(uint64 row, int col, int *len);
 extern int64 vf_db_int(uint64 row, int col);	/* int8 column, 0 if null */
 extern bool vf_db_bool(uint64 row, int col);	/* false if null */
 extern TimestampTz vf_db_time(uint64 row, int col); /* DT_NOBEGIN if null */
@@ -119,8 +123,8 @@ extern void vf_db_require_read_committed(const char *what, const char *hint);
 extern void vf_db_assert_idle(const char *where);
 
 /*
- * Lock a table and all its partitions without looking at rights; with a
- * timeout in ms (0: none), raising 55P03 when it passes.
+ * Lock a table and all its partitions without looking at rights or whether it
+ * still exists; with a timeout in ms (0: none), raising 55P03 when it passes.
  */
 extern void vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms);
 

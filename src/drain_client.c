@@ -158,6 +158,11 @@ vf_drain_probe(VfS3Client *client, const VfSource *source, VfHttpTick tick,
 	if (n == 0)
 		return VF_PROBE_NONE_TO_LOOK_FOR;
 	vf_db_assert_idle("the probe");
+
+	/* A HEAD answers 404 for a missing bucket as for a missing key. */
+	vf_s3_head_bucket(client, PROBE_TIMEOUT, tick, arg, answer);
+	if (answer->class != VF_S3_OK)
+		return VF_PROBE_FAILED;
 	for (int i = 0; i < n; i++)
 	{
 		bool		exists;

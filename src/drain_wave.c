@@ -49,7 +49,8 @@ vf_wave_cancel_outside(VfWave *wave, int64 *cancelled)
 
 		for (int k = 0; k < entry->nkeys; k++)
 		{
-			marked[k] = !vf_outbox_deletable(prefixes, entry->keys[k]);
+			marked[k] = !vf_outbox_deletable(prefixes, entry->keys[k],
+											 (int) strlen(entry->keys[k]));
 			any |= marked[k];
 		}
 		if (any)

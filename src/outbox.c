@@ -41,7 +41,7 @@ struct VfOutboxPack
 	const char *endpoint;
 	const char *bucket;
 	List	   *prefixes;
-	char	  **keys;			/* distinct */
+	text	  **keys;			/* distinct */
 	VfPackKind *kind;			/* parallel */
 	int			nkeys;
 	int			max_keys;
@@ -61,22 +61,25 @@ vf_outbox_pack(int64 run_id, const char *endpoint, const char *bucket)
 	pack->bucket = bucket;
 	pack->prefixes = vf_settings_list(vf_deletable_prefixes);
 	pack->max_keys = VF_OUTBOX_MAX_KEYS;
-	pack->keys = palloc(sizeof(char *) * pack->max_keys);
+	pack->keys = palloc(sizeof(text *) * pack->max_keys);
 	pack->kind = palloc(sizeof(VfPackKind) * pack->max_keys);
 	return pack;
 }
 
 /* The slot of the key, or the free one where it belongs. */
 static int *
-find_slot(VfOutboxPack *pack, const char *key)
+find_slot(VfOutboxPack *pack, const char *key, int len)
 {
-	uint32		i = hash_bytes((const unsigned char *) key, strlen(key));
+	uint32		i = hash_bytes((const unsigned char *) key, len);
 
 	for (;; i++)
 	{
 		int		   *slot = &pack->slots[i & pack->mask];
+		text	   *there = *slot < 0 ? NULL : pack->keys[*slot];
 
-		if (*slot < 0 || strcmp(pack->keys[*slot], key) == 0)
+		if (there == NULL ||
+			((int) VARSIZE(there) - VARHDRSZ == len &&
+			 memcmp(VARDATA(there), key, len) == 0))
 			return slot;
 	}
 }
@@ -89,7 +92,7 @@ make_room(VfOutboxPack *pack)
 	{
 		pack->max_keys *= 2;
 		pack->keys = repalloc_huge(pack->keys,
-								   sizeof(char *) * pack->max_keys);
+								   sizeof(text *) * pack->max_keys);
 		pack->kind = repalloc_huge(pack->kind,
 								   sizeof(VfPackKind) * pack->max_keys);
 	}
@@ -101,11 +104,12 @@ make_room(VfOutboxPack *pack)
 	pack->slots = palloc(sizeof(int) * (pack->mask + 1));
 	memset(pack->slots, -1, sizeof(int) * (pack->mask + 1));
 	for (int i = 0; i < pack->nkeys; i++)
-		*find_slot(pack, pack->keys[i]) = i;
+		*find_slot(pack, VARDATA(pack->keys[i]),
+				   (int) VARSIZE(pack->keys[i]) - VARHDRSZ) = i;
 }
 
 bool
-vf_outbox_deletable(const List *prefixes, const char *key)
+vf_outbox_deletable(const List *prefixes, const char *key, int len)
 {
 	const ListCell *lc;
 
@@ -113,26 +117,29 @@ vf_outbox_deletable(const List *prefixes, const char *key)
 	{
 		const char *prefix = lfirst(lc);
 
-		if (strncmp(key, prefix, strlen(prefix)) == 0)
+		int			n = (int) strlen(prefix);
+
+		if (n <= len && memcmp(key, prefix, n) == 0)
 			return true;
 	}
 	return false;
 }
 
 static void
-collect(VfOutboxPack *pack, const char *key, VfPackKind kind)
+collect(VfOutboxPack *pack, const char *key, int len, VfPackKind kind)
 {
 	int		   *slot;
 
-	if (key == NULL || key[0] == '\0')
+	if (key == NULL || len == 0)
 		return;
 	make_room(pack);
-	slot = find_slot(pack, key);
+	slot = find_slot(pack, key, len);
 	if (*slot < 0)
 	{
 		*slot = pack->nkeys++;
-		pack->keys[*slot] = pstrdup(key);
-		pack->kind[*slot] = vf_outbox_deletable(pack->prefixes, key) ?
+		pack->keys[*slot] = cstring_to_text_with_len(key, len);
+		pack->kind[*slot] =
+			vf_outbox_deletable(pack->prefixes, key, len) ?
 			kind : PACK_OUTSIDE;
 	}
 	else if (kind == PACK_KEEP && pack->kind[*slot] == PACK_QUEUE)
@@ -140,20 +147,20 @@ collect(VfOutboxPack *pack, const char *key, VfPackKind kind)
 }
 
 void
-vf_outbox_pack_add(VfOutboxPack *pack, const char *key)
+vf_outbox_pack_add(VfOutboxPack *pack, const char *key, int len)
 {
-	collect(pack, key, PACK_QUEUE);
+	collect(pack, key, len, PACK_QUEUE);
 }
 
 void
-vf_outbox_pack_keep(VfOutboxPack *pack, const char *key)
+vf_outbox_pack_keep(VfOutboxPack *pack, const char *key, int len)
 {
-	collect(pack, key, PACK_KEEP);
+	collect(pack, key, len, PACK_KEEP);
 }
 
 /* Insert one entry. */
 static void
-insert_entry(const VfOutboxPack *pack, const char *state, char **keys, int n,
+insert_entry(const VfOutboxPack *pack, const char *state, Datum *keys, int n,
 			 const char *code, const char *message)
 {
 	VfDbArgs	args = {0};
@@ -163,7 +170,7 @@ insert_entry(const VfOutboxPack *pack, const char *state, char **keys, int n,
 	vf_db_arg(&args, INT8OID, Int64GetDatum(pack->run_id));
 	vf_db_arg_text(&args, pack->endpoint);
 	vf_db_arg_text(&args, pack->bucket);
-	vf_db_arg_texts(&args, keys, n);
+	vf_db_arg_text_datums(&args, keys, n);
 	vf_db_arg_text(&args, state);
 	vf_db_arg_text(&args, code);
 	vf_db_arg_text(&args, message);
@@ -178,7 +185,7 @@ static int64
 write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
 		   const char *code, const char *message)
 {
-	char	   *keys[VF_OUTBOX_MAX_KEYS];
+	Datum		keys[VF_OUTBOX_MAX_KEYS];
 	int64		total = 0;
 	int			n = 0;
 
@@ -186,7 +193,7 @@ write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
 	{
 		if (pack->kind[i] != kind)
 			continue;
-		keys[n++] = pack->keys[i];
+		keys[n++] = PointerGetDatum(pack->keys[i]);
 		total++;
 		if (n == VF_OUTBOX_MAX_KEYS)
 		{

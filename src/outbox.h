@@ -34,13 +34,14 @@ extern VfOutboxPack *vf_outbox_pack(int64 run_id, const char *endpoint,
  * Add a key: null and empty ones are none, one that is there already counts
  * once, one outside voiceframe.deletable_prefixes is cancelled for that reason.
  */
-extern void vf_outbox_pack_add(VfOutboxPack *pack, const char *key);
+extern void vf_outbox_pack_add(VfOutboxPack *pack, const char *key, int len);
 
 /* The same for a key that must stay: an order keeps its session. */
-extern void vf_outbox_pack_keep(VfOutboxPack *pack, const char *key);
+extern void vf_outbox_pack_keep(VfOutboxPack *pack, const char *key, int len);
 
 /* Is the key under one of voiceframe.deletable_prefixes? */
-extern bool vf_outbox_deletable(const List *prefixes, const char *key);
+extern bool vf_outbox_deletable(const List *prefixes, const char *key,
+								int len);
 
 /* Write the entries, in the caller's transaction. */
 extern void vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued,

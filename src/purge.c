@@ -4,11 +4,10 @@
  *	  A run of the purge: prepare, look, brake, batches, record.
  *
  * A full sweep walks each leaf table once, in ranges of blocks, so that it
- * needs no index, reads every page once and never meets its own dead rows
- * again.  Between full sweeps a run looks only at what fell due since, and at
+ * needs no index and never meets the dead rows of its earlier batches.  Between full sweeps a run looks only at what fell due since, and at
  * what was put off: two index ranges, however many paid sessions there are.
  *
- * With commits, each batch is a transaction of its own and in it a
+ * With commits, each pass is a transaction of its own and in it a
  * subtransaction, so that an error ends the run with a record instead of
  * leaving it open.  Without, everything is the caller's transaction.
  *
@@ -39,8 +38,18 @@
 /* A full sweep is due when the last is older than this, ms. */
 #define FULL_SWEEP_INTERVAL (60 * 60 * 1000)
 
-/* Blocks of one batch at most, however few of their rows are due. */
-#define MAX_STEP 2048
+/*
+ * What a full sweep picks from at a time: large enough for one good plan over
+ * orders, small enough for memory to stay a matter of megabytes.
+ */
+#define MAX_PART_ROWS 250000
+#define MAX_PART_BLOCKS 16384
+
+/*
+ * Each row that cannot be deleted costs a dozen statements to find.  After this
+ * many in one table the batches they stand in are put off instead.
+ */
+#define MAX_FAILED 500
 
 /* Locked sessions that are remembered; the rest waits for a full sweep. */
 #define MAX_PUT_OFF 10000
@@ -66,6 +75,8 @@ typedef struct Run
 	bool		full;
 	int64		allowed;		/* sessions that may still go */
 	bool		contended;		/* a batch was put off: look there again */
+	VfTids		due;			/* of the part at hand */
+	VfTids		left;			/* of it, what could not be deleted */
 	VfTids		failed;
 
 	/* the window of an incremental run, in order of leaf */
@@ -220,13 +231,7 @@ prepare(void *arg)
 		run->allowed = Min(run->allowed, run->opt->max_sessions);
 }
 
-/* ---- batches ---- */
-
-static void
-batch_body(void *arg)
-{
-	vf_purge_batch(arg);
-}
+/* ---- passes ---- */
 
 /* Locks that others hold: nothing is wrong, the rows wait. */
 static bool
@@ -260,17 +265,6 @@ fail(Run *run, ErrorData *error)
 	ReThrowError(error);
 }
 
-static void
-add_counts(VfRunCounts *to, const VfRunCounts *from)
-{
-	to->expired += from->expired;
-	to->unpaid += from->unpaid;
-	to->keys_queued += from->keys_queued;
-	to->keys_cancelled += from->keys_cancelled;
-	to->kept_paid += from->kept_paid;
-	to->put_off += from->put_off;
-}
-
 /* Hold the run to purge_rate: nothing is held while we wait. */
 static void
 pace(const Run *run)
@@ -293,49 +287,149 @@ keep_going(const Run *run)
 }
 
 /*
- * Run one batch over the pick in b, and commit it.  Contention puts the pick
- * off; any other error ends the run.
+ * Run one pass over the part, and commit it; on an error, take it back and
+ * return the error.
  */
-static void
-do_batch(Run *run, VfPurgeBatch *b)
+static ErrorData *
+try_pass(Run *run, VfPart *part, VfDbBody pass)
 {
+	VfRunCounts *counts = &part->counts;
+	int			left = run->left.n;
 	ErrorData  *error;
 	MemoryContext old;
 
 	MemoryContextReset(run->batch_context);
 	old = MemoryContextSwitchTo(run->batch_context);
-	b->source = run->source;
-	b->rules = &run->rules;
-	b->bucket = run->bucket;
-	b->run_id = run->result->run_id;
-	b->limit = (int) Min(run->allowed, vf_purge_batch_size);
-	b->failed = &run->failed;
-	b->stayed = note_stayed;
-	b->stayed_arg = run;
-	memset(&b->counts, 0, sizeof(b->counts));
-	b->deleted = 0;
-	b->more = false;
-	b->gave_up = false;
-	error = vf_db_try(batch_body, b);
+	memset(counts, 0, sizeof(*counts));
+	error = vf_db_try(pass, part);
 	MemoryContextSwitchTo(old);
-	if (error == NULL)
-		add_counts(&run->result->counts, &b->counts);
-	else if (is_contention(error))
+	if (error != NULL)
 	{
-		run->result->counts.put_off++;
+		run->left.n = left;
+		return error;
+	}
+	vf_runlog_add(&run->result->counts, counts);
+	if (run->opt->commits)
+	{
+		if (counts->expired + counts->unpaid > 0)
+			vf_runlog_progress(run->result->run_id, &run->result->counts);
+		vf_db_commit();
+		pace(run);
+	}
+	return NULL;
+}
+
+/* The same; contention puts off what it was to do, other errors end the run. */
+static void
+run_pass(Run *run, VfPart *part, VfDbBody pass)
+{
+	ErrorData  *error = try_pass(run, part, pass);
+
+	if (error != NULL && !is_contention(error))
+		fail(run, error);
+	run->contended |= error != NULL;
+}
+
+/*
+ * Say once for each table why a session cannot be deleted.  What a trigger of
+ * the application has to say may contain the session's token, so only the
+ * server's own words about constraints are passed on.
+ */
+static void
+warn_failed(const VfPart *part, const ErrorData *error)
+{
+	bool		constraint = ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
+		ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
+		error->constraint_name != NULL;
+
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("a session in \"%s\" was put off: %s %s",
+					get_rel_name(part->leaf),
+					constraint ? "constraint" : "error",
+					constraint ? error->constraint_name :
+					unpack_sql_state(error->sqlerrcode)),
+			 errdetail("The other sessions go on; this one, and any more like it, is tried again in the next full sweep.")));
+}
+
+/*
+ * Delete n of the due rows.  Where a row cannot be deleted (a foreign key, a
+ * trigger of its owner) the batch is halved until it stands alone.
+ */
+static void
+delete_batch(Run *run, VfPart *part, int from, int n)
+{
+	ErrorData  *error;
+
+	part->batch.at = run->due.at + from;
+	part->batch.n = n;
+	error = try_pass(run, part, vf_purge_delete);
+	if (error == NULL)
+	{
+		run->allowed -= part->counts.expired + part->counts.unpaid;
+		return;
+	}
+	if (is_contention(error))
+	{
 		run->contended = true;
-		b->deleted = 0;
-		b->more = false;
+		run->result->counts.put_off += n;
+	}
+	else if (!part->deleting)
+		fail(run, error);
+	else if (run->failed.n >= MAX_FAILED)
+		run->result->counts.put_off += n;
+	else if (n == 1)
+	{
+		if (run->failed.n == 0)
+			warn_failed(part, error);
+		vf_tids_add(&run->failed, part->batch.at);
+		vf_tids_add(&run->left, part->batch.at);
 	}
 	else
-		fail(run, error);
-	run->allowed -= b->deleted;
-	if (!run->opt->commits)
-		return;
-	if (b->deleted > 0)
-		vf_runlog_progress(run->result->run_id, &run->result->counts);
-	vf_db_commit();
-	pace(run);
+	{
+		delete_batch(run, part, from, n / 2);
+		delete_batch(run, part, from + n / 2, n - n / 2);
+	}
+}
+
+static void
+init_part(Run *run, VfPart *part, Oid leaf)
+{
+	memset(part, 0, sizeof(*part));
+	part->source = run->source;
+	part->rules = &run->rules;
+	part->bucket = run->bucket;
+	part->run_id = run->result->run_id;
+	part->leaf = leaf;
+	part->due = &run->due;
+	part->left = &run->left;
+	part->failed = &run->failed;
+	part->stayed = note_stayed;
+	part->stayed_arg = run;
+	run->failed.n = 0;
+}
+
+/*
+ * Pick, delete in batches, look at what was left.  Returns false if stopped
+ * before the end.
+ */
+static bool
+purge_part(Run *run, VfPart *part)
+{
+	if (!keep_going(run))
+		return false;
+	run->due.n = run->left.n = 0;
+	run_pass(run, part, vf_purge_pick);
+	for (int i = 0, n; i < run->due.n; i += n)
+	{
+		if (!keep_going(run))
+			return false;
+		n = (int) Min(Min(run->due.n - i, vf_purge_batch_size), run->allowed);
+		delete_batch(run, part, i, n);
+	}
+	if (run->left.n > 0)
+		run_pass(run, part, vf_purge_look);
+	return true;
 }
 
 /* Blocks of a leaf table, and about how many rows each holds. */
@@ -356,39 +450,23 @@ leaf_size(Oid leaf, double *rows_per_block)
 	return (BlockNumber) vf_db_int(0, 0);
 }
 
-/*
- * Walk one leaf in ranges of blocks.  A range is taken again while it is not
- * finished; one with little to delete lets the next be larger.
- */
+/* Walk one leaf in ranges of blocks. */
 static bool
 sweep_leaf(Run *run, Oid leaf)
 {
 	double		per_block = 40;
 	BlockNumber blocks = leaf_size(leaf, &per_block);
 	BlockNumber step = (BlockNumber)
-		Max(1, Min(MAX_STEP, vf_purge_batch_size * 0.9 / per_block));
-	VfPurgeBatch b;
+		Max(1, Min(MAX_PART_BLOCKS, MAX_PART_ROWS / Max(per_block, 1)));
+	VfPart		part;
 
-	memset(&b, 0, sizeof(b));
-	b.leaf = leaf;
-	run->failed.n = 0;
-	for (BlockNumber at = 0; at < blocks; at = b.end)
+	init_part(run, &part, leaf);
+	for (BlockNumber at = 0; at < blocks; at = part.end)
 	{
-		int			deleted = 0;
-
-		b.first = at;
-		b.end = Min(blocks, at + step);
-		do
-		{
-			if (!keep_going(run))
-				return false;
-			do_batch(run, &b);
-			deleted += b.deleted;
-		} while (b.more);
-		if (deleted < vf_purge_batch_size / 4)
-			step = Min(step * 2, MAX_STEP);
-		else if (deleted > vf_purge_batch_size)
-			step = Max(step / 2, 1);
+		part.first = at;
+		part.end = Min(blocks, at + step);
+		if (!purge_part(run, &part))
+			return false;
 	}
 	return true;
 }
@@ -412,25 +490,21 @@ sweep_all(Run *run)
 static bool
 sweep_window(Run *run)
 {
-	VfPurgeBatch b;
 	int			from = 0;
 
-	memset(&b, 0, sizeof(b));
-	b.by_list = true;
 	while (from < run->n_window)
 	{
+		VfPart		part;
 		int			to = from;
 
-		b.leaf = run->window_leaf[from];
-		while (to < run->n_window && run->window_leaf[to] == b.leaf)
+		while (to < run->n_window &&
+			   run->window_leaf[to] == run->window_leaf[from])
 			to++;
-		b.list.at = run->window.at + from;
-		b.list.n = to - from;
-		run->failed.n = 0;
-		if (!keep_going(run))
-			return false;
-		do_batch(run, &b);
-		if (b.more)
+		init_part(run, &part, run->window_leaf[from]);
+		part.by_list = true;
+		part.list.at = run->window.at + from;
+		part.list.n = to - from;
+		if (!purge_part(run, &part))
 			return false;
 		from = to;
 	}
@@ -500,6 +574,14 @@ finish(Run *run, bool complete)
 		(double) USECS_PER_SEC;
 }
 
+/* Room in the run's context, where a list stays as it grows. */
+static void
+init_tids(VfTids *tids)
+{
+	tids->max = 64;
+	tids->at = palloc(sizeof(ItemPointerData) * tids->max);
+}
+
 static void
 init_run(Run *run, const VfPurgeOptions *opt, VfPurgeResult *result)
 {
@@ -517,8 +599,9 @@ init_run(Run *run, const VfPurgeOptions *opt, VfPurgeResult *result)
 	run->started = GetCurrentTimestamp();
 	run->sample = palloc(sizeof(Sampled) * VF_SWEEP_SAMPLE * 2);
 	run->put_off = palloc(sizeof(char *) * MAX_PUT_OFF);
-	run->failed.max = 64;
-	run->failed.at = palloc(sizeof(ItemPointerData) * run->failed.max);
+	init_tids(&run->failed);
+	init_tids(&run->due);
+	init_tids(&run->left);
 }
 
 void

@@ -1,13 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * purge_batch.c
- *	  One batch of a purge: lock, check again and delete, queue the keys.
+ *	  The passes over a part of a table: pick what is due, delete it in
+ *	  batches, look at what was left.
  *
- * Two statements, each with a snapshot of its own:
+ * Picking decides nothing: with one plan for a large part of the table it
+ * finds the rows worth a batch, and counts those that an order keeps.  A batch
+ * is two statements, each with a snapshot of its own:
  *
- *	1. lock the due rows, skipping those that others hold.  A payment under
- *	   way holds its session FOR KEY SHARE through the guard; from here on
- *	   a new one waits for us.
+ *	1. lock the rows, skipping those that others hold.  A payment under way
+ *	   holds its session FOR KEY SHARE through the guard; from here on a new
+ *	   one waits for us.
  *	2. delete those rows, the whole condition repeated: a payment committed
  *	   between the first snapshot and the lock is seen by the second.
  *
@@ -19,9 +22,8 @@
  * always within one leaf table: an address alone names the wrong row in a
  * partitioned one.
  *
- * A row that cannot be deleted (a foreign key, a trigger of its owner) fails
- * its statement; the batch is then halved until the row stands alone, and the
- * rest goes on.
+ * Both statements belong to one subtransaction: a row locked by one and
+ * deleted by another would cost a multixact each.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,12 +45,6 @@
  * before deadlock_timeout (1 s) looks for a victim: that could be the payment.
  */
 #define SHARE_LOCK_TIMEOUT 500
-
-/*
- * Each failing row costs a dozen statements to find.  After this many in one
- * table the batches they stand in are put off instead.
- */
-#define MAX_FAILED 500
 
 static bool deleting = false;
 
@@ -73,46 +69,74 @@ vf_tids_add(VfTids *tids, const ItemPointerData *tid)
 	tids->at[tids->n++] = *tid;
 }
 
-Datum
-vf_tids_array(const VfTids *tids, int from, int to)
+static int
+compare_tids(const void *a, const void *b)
 {
-	Datum	   *elems = palloc(sizeof(Datum) * Max(to - from, 1));
-
-	for (int i = from; i < to; i++)
-		elems[i - from] = PointerGetDatum(&tids->at[i]);
-	return PointerGetDatum(construct_array(elems, to - from, TIDOID,
-										   sizeof(ItemPointerData), false,
-										   TYPALIGN_SHORT));
+	return ItemPointerCompare((ItemPointer) a, (ItemPointer) b);
 }
 
 static void
-arg_tids(VfDbArgs *args, const VfTids *tids, int from, int to)
+sort_tids(VfTids *tids)
+{
+	if (tids->n > 1)
+		qsort(tids->at, tids->n, sizeof(ItemPointerData), compare_tids);
+}
+
+static void
+arg_tids(VfDbArgs *args, const ItemPointerData *at, int n)
 {
 	static Oid	type = InvalidOid;
+	Datum	   *elems = palloc(sizeof(Datum) * Max(n, 1));
 
 	if (!OidIsValid(type))
 		type = get_array_type(TIDOID);
-	vf_db_arg(args, type, vf_tids_array(tids, from, to));
+	for (int i = 0; i < n; i++)
+		elems[i] = PointerGetDatum(&at[i]);
+	vf_db_arg(args, type,
+			  PointerGetDatum(construct_array(elems, n, TIDOID,
+											  sizeof(ItemPointerData), false,
+											  TYPALIGN_SHORT)));
+}
+
+static ItemPointer
+tid_at(uint64 row, int col)
+{
+	return (ItemPointer) DatumGetPointer(vf_db_datum(row, col));
 }
 
 /* ---- statements ---- */
 
-/* $7 and on: the pick. */
-static void
-arg_pick(const VfPurgeBatch *b, VfDbArgs *args)
-{
-	if (b->by_list)
-		arg_tids(args, &b->list, 0, b->list.n);
-	else
-	{
-		ItemPointer first = palloc(sizeof(ItemPointerData));
-		ItemPointer end = palloc(sizeof(ItemPointerData));
+/*
+ * $7 to $9: a list of rows, in order, and the first and the last of them.  The
+ * two ends let the planner read just the pages between them, where it would
+ * otherwise read the whole table rather than fetch thousands of rows singly.
+ */
+#define LISTED_ROWS "s.ctid = ANY ($7) AND s.ctid >= $8 AND s.ctid <= $9"
 
-		ItemPointerSet(first, b->first, 0);
-		ItemPointerSet(end, b->end, 0);
-		vf_db_arg(args, TIDOID, PointerGetDatum(first));
-		vf_db_arg(args, TIDOID, PointerGetDatum(end));
+static void
+arg_list(VfDbArgs *args, const VfTids *tids)
+{
+	arg_tids(args, tids->at, tids->n);
+	vf_db_arg(args, TIDOID, PointerGetDatum(&tids->at[0]));
+	vf_db_arg(args, TIDOID, PointerGetDatum(&tids->at[tids->n - 1]));
+}
+
+/* The rows of the part: such a list, or $7 and $8, a range of blocks. */
+static void
+arg_rows(const VfPart *part, VfDbArgs *args)
+{
+	ItemPointer first = palloc(sizeof(ItemPointerData));
+	ItemPointer end = palloc(sizeof(ItemPointerData));
+
+	if (part->by_list)
+	{
+		arg_list(args, &part->list);
+		return;
 	}
+	ItemPointerSet(first, part->first, 0);
+	ItemPointerSet(end, part->end, 0);
+	vf_db_arg(args, TIDOID, PointerGetDatum(first));
+	vf_db_arg(args, TIDOID, PointerGetDatum(end));
 }
 
 static char *
@@ -126,236 +150,223 @@ columns_of_keys(const VfSource *source)
 	return buf.data;
 }
 
-static char *
-fill(const VfPurgeBatch *b, const char *template)
+/*
+ * Run a statement as the owner.  Joins with orders are hashed, with room for
+ * it, or follow an index: merging would read all sessions in the order of
+ * their tokens.
+ */
+static uint64
+run_as_owner(const VfPart *part, const char *template, const VfDbArgs *args)
 {
-	char	   *schema = get_namespace_name(get_rel_namespace(b->leaf));
+	char	   *schema = get_namespace_name(get_rel_namespace(part->leaf));
 	VfDbName	extra[] = {
-		{"leaf", quote_qualified_identifier(schema, get_rel_name(b->leaf))},
-		{"pick", b->by_list ? "s.ctid = ANY ($7)" :
+		{"leaf", quote_qualified_identifier(schema,
+											get_rel_name(part->leaf))},
+		{"rows", part->by_list ? LISTED_ROWS :
 		"s.ctid >= $7 AND s.ctid < $8"},
-		{"failed", b->by_list ? "$8" : "$9"},
-		{"limit", b->by_list ? "$9" : "$10"},
-		{"keys", columns_of_keys(b->source)},
+		{"listed", LISTED_ROWS},
+		{"keys", columns_of_keys(part->source)},
 		{NULL, NULL}
 	};
-
-	return vf_db_fill(template, vf_rules_names(b->source, extra));
-}
-
-/* ---- passes ---- */
-
-/* Statement 1: lock what is due. */
-static void
-lock_due(VfPurgeBatch *b, VfTids *locked)
-{
-	VfDbArgs	args = {0};
 	VfDbSection section;
 	uint64		n;
 
-	vf_rules_args(b->source, b->rules, &args);
-	arg_pick(b, &args);
-	arg_tids(&args, b->failed, 0, b->failed->n);
-	vf_db_arg(&args, INT4OID, Int32GetDatum(b->limit));
-
-	vf_db_enter_owner(&section, b->source->sessions.owner);
-	n = vf_db_run(fill(b, "SELECT s.ctid FROM ONLY {leaf} s"
-					   " WHERE {pick} AND {time_due} AND NOT {blocked}"
-					   " AND s.ctid <> ALL ({failed})"
-					   " LIMIT {limit} FOR UPDATE OF s SKIP LOCKED"), &args);
+	vf_db_enter_owner(&section, part->source->sessions.owner);
+	vf_db_set("work_mem", "32MB");
+	vf_db_set("enable_mergejoin", "off");
+	n = vf_db_run(vf_db_fill(template, vf_rules_names(part->source, extra)),
+				  args);
 	vf_db_leave(&section);
+	return n;
+}
+
+/* ---- pick ---- */
+
+static void
+note_stay(VfPart *part, uint64 row, int id, VfStay why)
+{
+	if (why == VF_STAY_PAID)
+		part->counts.kept_paid++;
+	else
+		part->counts.put_off++;
+	part->stayed(part->stayed_arg, vf_db_text(row, id), why);
+}
+
+void
+vf_purge_pick(void *arg)
+{
+	VfPart	   *part = arg;
+	VfDbArgs	args = {0};
+	uint64		n;
+
+	vf_source_recheck(part->source);
+	vf_rules_args(part->source, part->rules, &args);
+	arg_rows(part, &args);
+	n = run_as_owner(part, "SELECT s.ctid, o.pays,"
+					 " CASE WHEN o.pays IS NOT NULL"
+					 " THEN s.{id}::pg_catalog.text END"
+					 " FROM ONLY {leaf} s LEFT JOIN ("
+					 "SELECT o.{order_token} AS token,"
+					 " pg_catalog.bool_or({pays}) AS pays FROM {orders} o"
+					 " WHERE {keeps} GROUP BY o.{order_token}) o"
+					 " ON o.token = s.{token}"
+					 " WHERE {rows} AND {time_due}", &args);
+	part->due->n = 0;
 	for (uint64 i = 0; i < n; i++)
-		vf_tids_add(locked,
-					(ItemPointer) DatumGetPointer(vf_db_datum(i, 0)));
-	b->more = n == (uint64) b->limit &&
-		!(b->by_list && locked->n == b->list.n);
+	{
+		if (vf_db_is_null(i, 1))
+			vf_tids_add(part->due, tid_at(i, 0));
+		else
+			note_stay(part, i, 2, vf_db_bool(i, 1) ? VF_STAY_PAID :
+					  VF_STAY_CHECKOUT);
+	}
+	sort_tids(part->due);
+}
+
+/* ---- delete ---- */
+
+/* Statement 1: lock the rows of the batch. */
+static void
+lock_rows(VfPart *part, VfTids *locked)
+{
+	VfDbArgs	args = {0};
+	uint64		n;
+
+	vf_rules_args(part->source, part->rules, &args);
+	arg_list(&args, &part->batch);
+	n = run_as_owner(part, "SELECT s.ctid FROM ONLY {leaf} s"
+					 " WHERE {listed} AND {time_due}"
+					 " FOR UPDATE OF s SKIP LOCKED", &args);
+	for (uint64 i = 0; i < n; i++)
+		vf_tids_add(locked, tid_at(i, 0));
+	sort_tids(locked);
 }
 
 /* Keep payments from slipping between the two statements. */
 static void
-hold_payments(VfPurgeBatch *b)
+hold_payments(const VfPart *part)
 {
-	Oid			orders = b->source->orders.relid;
-	VfGuardState guard = vf_source_guard_state(b->source);
+	Oid			orders = part->source->orders.relid;
+	VfGuardState guard = vf_source_guard_state(part->source);
 
 	if (guard == VF_GUARD_STANDS)
 	{
 		vf_db_lock(orders, RowExclusiveLock, SHARE_LOCK_TIMEOUT);
-		guard = vf_source_guard_state(b->source);
+		guard = vf_source_guard_state(part->source);
 	}
 	if (guard != VF_GUARD_STANDS)
 		vf_db_lock(orders, ShareLock, SHARE_LOCK_TIMEOUT);
 }
 
-/* A run of locked rows that is deleted in one statement. */
-typedef struct Part
-{
-	VfPurgeBatch *batch;
-	const VfTids *locked;
-	int			from;
-	int			to;
-	int64		expired;
-	int64		unpaid;
-	int64		queued;
-	int64		cancelled;
-} Part;
-
-/* Statement 2, and the outbox rows with it: a VfDbBody. */
+/* Statement 2, and the outbox rows with it; gone lists the rows deleted. */
 static void
-delete_part(void *arg)
+delete_rows(VfPart *part, const VfTids *locked, VfTids *gone)
 {
-	Part	   *part = arg;
-	VfPurgeBatch *b = part->batch;
+	const VfBucket *bucket = part->bucket;
 	VfDbArgs	args = {0};
-	VfDbSection section;
 	VfOutboxPack *pack;
 	uint64		n;
 
-	vf_rules_args(b->source, b->rules, &args);
-	arg_tids(&args, part->locked, part->from, part->to);
-	vf_db_enter_owner(&section, b->source->sessions.owner);
-	n = vf_db_run(fill(b, "DELETE FROM ONLY {leaf} s"
-					   " WHERE s.ctid = ANY ($7) AND {time_due}"
-					   " AND NOT {blocked}"
-					   " RETURNING ({rule}) = 'expired'{keys}"), &args);
-	vf_db_leave(&section);
+	vf_rules_args(part->source, part->rules, &args);
+	arg_list(&args, locked);
+	part->deleting = deleting = true;
+	n = run_as_owner(part, "DELETE FROM ONLY {leaf} s"
+					 " WHERE {listed} AND {time_due}"
+					 " AND NOT {blocked}"
+					 " RETURNING s.ctid, ({rule}) = 'expired'{keys}",
+					 &args);
+	part->deleting = deleting = false;
 
-	pack = vf_outbox_pack(b->run_id,
-						  b->bucket != NULL ? b->bucket->endpoint : NULL,
-						  b->bucket != NULL ? b->bucket->bucket : NULL);
+	pack = vf_outbox_pack(part->run_id, bucket ? bucket->endpoint : NULL,
+						  bucket ? bucket->bucket : NULL);
 	for (uint64 i = 0; i < n; i++)
 	{
-		if (vf_db_bool(i, 0))
-			part->expired++;
+		vf_tids_add(gone, tid_at(i, 0));
+		if (vf_db_bool(i, 1))
+			part->counts.expired++;
 		else
-			part->unpaid++;
-		for (int k = 0; k < b->source->sessions.nkeys; k++)
-			vf_outbox_pack_add(pack, vf_db_text(i, k + 1));
+			part->counts.unpaid++;
+		for (int k = 0; k < part->source->sessions.nkeys; k++)
+		{
+			int			len = 0;
+			const char *key = vf_db_bytes(i, k + 2, &len);
+
+			vf_outbox_pack_add(pack, key, len);
+		}
 	}
-	vf_outbox_pack_write(pack, &part->queued, &part->cancelled);
+	vf_outbox_pack_write(pack, &part->counts.keys_queued,
+						 &part->counts.keys_cancelled);
 }
 
-/*
- * Note one row that cannot be deleted, and say why to whoever looks.  What a
- * trigger of the application has to say may contain the session's token, so
- * only the server's own words about constraints are passed on.
- */
+/* Add to left what is in the batch and not among the rows that are gone. */
 static void
-note_failed(VfPurgeBatch *b, const ItemPointerData *tid, ErrorData *error)
+note_left(VfPart *part, VfTids *gone)
 {
-	bool		constraint = ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
-		ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
-		error->constraint_name != NULL;
-
-	vf_tids_add(b->failed, tid);
-	if (b->failed->n > 1)
-		return;					/* told once for each table */
-	ereport(WARNING,
-			(errcode(error->sqlerrcode),
-			 errmsg("a session in \"%s\" was put off: %s %s",
-					get_rel_name(b->leaf),
-					constraint ? "constraint" : "error",
-					constraint ? error->constraint_name :
-					unpack_sql_state(error->sqlerrcode)),
-			 errdetail("The other sessions go on; this one, and any more like it, is tried again in the next full sweep.")));
-}
-
-/* Delete locked rows from..to, halving where one of them fails. */
-static void
-delete_rows(VfPurgeBatch *b, const VfTids *locked, int from, int to)
-{
-	Part		part = {b, locked, from, to, 0, 0, 0, 0};
-	ErrorData  *error;
-
-	if (from >= to || b->gave_up)
+	if (gone->n == part->batch.n)
 		return;
-	deleting = true;
-	error = vf_db_try(delete_part, &part);
-	deleting = false;
-	if (error == NULL)
+	sort_tids(gone);
+	for (int i = 0; i < part->batch.n; i++)
 	{
-		b->counts.expired += part.expired;
-		b->counts.unpaid += part.unpaid;
-		b->counts.keys_queued += part.queued;
-		b->counts.keys_cancelled += part.cancelled;
-		b->deleted += (int) (part.expired + part.unpaid);
-	}
-	else if (b->failed->n >= MAX_FAILED)
-		b->gave_up = true;
-	else if (to - from == 1)
-		note_failed(b, &locked->at[from], error);
-	else
-	{
-		int			middle = from + (to - from) / 2;
+		ItemPointer tid = &part->batch.at[i];
 
-		delete_rows(b, locked, from, middle);
-		delete_rows(b, locked, middle, to);
+		if (gone->n == 0 ||
+			bsearch(tid, gone->at, gone->n, sizeof(ItemPointerData),
+					compare_tids) == NULL)
+			vf_tids_add(part->left, tid);
 	}
 }
+
+void
+vf_purge_delete(void *arg)
+{
+	VfPart	   *part = arg;
+	VfTids		locked = {NULL, 0, 0};
+	VfTids		gone = {NULL, 0, 0};
+
+	/* An error in the last batch may have left it set. */
+	part->deleting = deleting = false;
+	vf_source_recheck(part->source);
+	lock_rows(part, &locked);
+	if (locked.n > 0)
+	{
+		hold_payments(part);
+		delete_rows(part, &locked, &gone);
+	}
+	note_left(part, &gone);
+}
+
+/* ---- look ---- */
 
 static bool
-has_failed(const VfPurgeBatch *b, ItemPointer at)
+has_failed(const VfPart *part, ItemPointer at)
 {
-	for (int i = 0; i < b->failed->n; i++)
+	for (int i = 0; i < part->failed->n; i++)
 	{
-		if (ItemPointerEquals(&b->failed->at[i], at))
+		if (ItemPointerEquals(&part->failed->at[i], at))
 			return true;
 	}
 	return false;
 }
 
-/* What is left of the pick stays, and why. */
-static void
-look_at_rest(VfPurgeBatch *b)
+void
+vf_purge_look(void *arg)
 {
+	VfPart	   *part = arg;
 	VfDbArgs	args = {0};
-	VfDbSection section;
 	uint64		n;
 
-	vf_rules_args(b->source, b->rules, &args);
-	arg_pick(b, &args);
-	vf_db_enter_owner(&section, b->source->sessions.owner);
-	n = vf_db_run(fill(b, "WITH l AS MATERIALIZED ("
-					   "SELECT s.{id} AS id, s.{token} AS token,"
-					   " s.ctid AS at FROM ONLY {leaf} s WHERE {pick} AND {time_due})"
-					   " SELECT l.id::pg_catalog.text,"
-					   " coalesce(pg_catalog.bool_or({pays})"
-					   " FILTER (WHERE o.{order_token} IS NOT NULL), false),"
-					   " coalesce(pg_catalog.bool_or({keeps})"
-					   " FILTER (WHERE o.{order_token} IS NOT NULL), false),"
-					   " l.at FROM l LEFT JOIN {orders} o"
-					   " ON o.{order_token} = l.token GROUP BY l.id, l.at"),
-				  &args);
-	vf_db_leave(&section);
+	vf_source_recheck(part->source);
+	sort_tids(part->left);
+	vf_rules_args(part->source, part->rules, &args);
+	arg_list(&args, part->left);
+	n = run_as_owner(part, "SELECT s.{id}::pg_catalog.text,"
+					 " s.ctid, {blocked}, EXISTS (SELECT 1 FROM {orders} o"
+					 " WHERE {matches} AND {pays})"
+					 " FROM ONLY {leaf} s"
+					 " WHERE {listed} AND {time_due}", &args);
 	for (uint64 i = 0; i < n; i++)
-	{
-		ItemPointer at = (ItemPointer) DatumGetPointer(vf_db_datum(i, 3));
-		VfStay		why = vf_db_bool(i, 1) ? VF_STAY_PAID :
-			vf_db_bool(i, 2) ? VF_STAY_CHECKOUT :
-			b->gave_up || has_failed(b, at) ? VF_STAY_FAILED :
-			VF_STAY_LOCKED;
-
-		if (why == VF_STAY_PAID)
-			b->counts.kept_paid++;
-		else
-			b->counts.put_off++;
-		b->stayed(b->stayed_arg, vf_db_text(i, 0), why);
-	}
-}
-
-void
-vf_purge_batch(VfPurgeBatch *b)
-{
-	VfTids		locked = {NULL, 0, 0};
-
-	vf_source_recheck(b->source);
-	lock_due(b, &locked);
-	if (locked.n > 0)
-	{
-		hold_payments(b);
-		delete_rows(b, &locked, 0, locked.n);
-		b->more &= !b->gave_up;
-	}
-	if (!b->more)
-		look_at_rest(b);
+		note_stay(part, i, 0, vf_db_bool(i, 3) ? VF_STAY_PAID :
+				  vf_db_bool(i, 2) ? VF_STAY_CHECKOUT :
+				  has_failed(part, tid_at(i, 1)) ?
+				  VF_STAY_FAILED : VF_STAY_LOCKED);
 }

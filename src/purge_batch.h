@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * purge_batch.h
- *	  One batch of a purge: lock, check again and delete, queue the keys.
+ *	  The passes over a part of a table: pick what is due, delete it in
+ *	  batches, look at what was left.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,7 +16,7 @@
 #include "runlog.h"
 #include "source.h"
 
-/* A bounded list of row addresses. */
+/* A list of row addresses, in the memory context of its first element. */
 typedef struct VfTids
 {
 	ItemPointerData *at;
@@ -34,7 +35,7 @@ typedef enum VfStay
 
 typedef void (*VfStayed) (void *arg, const char *id, VfStay why);
 
-typedef struct VfPurgeBatch
+typedef struct VfPart
 {
 	const VfSource *source;
 	const VfRules *rules;
@@ -42,32 +43,38 @@ typedef struct VfPurgeBatch
 	int64		run_id;
 	Oid			leaf;			/* the table that holds the rows */
 
-	/* Which rows to look at: a range of blocks, or a list. */
+	/* The rows of the part: a range of blocks, or a list. */
 	bool		by_list;
 	BlockNumber first;
 	BlockNumber end;			/* exclusive */
 	VfTids		list;
-	VfTids	   *failed;			/* rows not to be tried again, may grow */
-	int			limit;			/* rows to delete at most */
 
-	/* Called for what stayed, when the pick was looked at to its end. */
+	VfTids	   *due;			/* pick fills it */
+	VfTids		batch;			/* what delete is to take, a piece of due */
+	VfTids	   *left;			/* delete adds what it could not take */
+	const VfTids *failed;		/* rows that could not be deleted */
+	bool		deleting;		/* an error comes from the rows themselves */
+
+	/* pick and look call this for every session that stays */
 	VfStayed	stayed;
 	void	   *stayed_arg;
 
-	/* Result; the caller zeroes it */
+	/* Result of one pass; the caller zeroes it */
 	VfRunCounts counts;
-	int			deleted;
-	bool		more;			/* the limit was reached: the pick has more */
-	bool		gave_up;		/* too many rows failed: the rest is put off */
-} VfPurgeBatch;
+} VfPart;
 
-/* In the caller's transaction, which has to be READ COMMITTED. */
-extern void vf_purge_batch(VfPurgeBatch *batch);
+/*
+ * The passes; each in the caller's transaction, which has to be READ
+ * COMMITTED, and each with the tables checked anew.  They are VfDbBody's: the
+ * argument is a VfPart.
+ */
+extern void vf_purge_pick(void *part);
+extern void vf_purge_delete(void *part);
+extern void vf_purge_look(void *part);
 
 /* Is this backend deleting sessions for a purge right now? */
 extern bool vf_purge_is_deleting(void);
 
 extern void vf_tids_add(VfTids *tids, const ItemPointerData *tid);
-extern Datum vf_tids_array(const VfTids *tids, int from, int to);
 
 #endif							/* VF_PURGE_BATCH_H */

@@ -130,10 +130,13 @@ queue_chunk(Chunk *c, const VfBucket *bucket)
 	{
 		for (int k = 0; k < c->source->sessions.nkeys; k++)
 		{
+			const char *key = c->keys[i][k];
+			int			len = key == NULL ? 0 : (int) strlen(key);
+
 			if (c->kept[i])
-				vf_outbox_pack_keep(pack, c->keys[i][k]);
+				vf_outbox_pack_keep(pack, key, len);
 			else
-				vf_outbox_pack_add(pack, c->keys[i][k]);
+				vf_outbox_pack_add(pack, key, len);
 		}
 	}
 	vf_outbox_pack_write(pack, &queued, &cancelled);

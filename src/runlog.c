@@ -18,6 +18,20 @@
 #include "db.h"
 #include "runlog.h"
 
+void
+vf_runlog_add(VfRunCounts *to, const VfRunCounts *from)
+{
+	to->expired += from->expired;
+	to->unpaid += from->unpaid;
+	to->keys_queued += from->keys_queued;
+	to->keys_cancelled += from->keys_cancelled;
+	to->kept_paid += from->kept_paid;
+	to->put_off += from->put_off;
+	to->keys_confirmed += from->keys_confirmed;
+	to->keys_again += from->keys_again;
+	to->keys_dead += from->keys_dead;
+}
+
 static void
 mark_interrupted(const char *kind)
 {

@@ -23,6 +23,9 @@ typedef struct VfRunCounts
 	int64		keys_dead;
 } VfRunCounts;
 
+/* Add one count to another. */
+extern void vf_runlog_add(VfRunCounts *to, const VfRunCounts *from);
+
 /*
  * Note the start of a run ("purge", "drain") as "running" and return its id.
  * Runs of the kind left running by a process that is gone become

@@ -151,6 +151,10 @@ static const ClassRow rows[] = {
 	{REQUEST, 0, "IllegalLocationConstraintException", VF_S3_BUCKET,
 	CURE_REGION},
 	{REQUEST, 404, "NoSuchBucket", VF_S3_BUCKET, CURE_BUCKET},
+	{REQUEST, 0, "WrongBucket", VF_S3_BUCKET,
+		"Register the bucket that holds the files, with "
+		"vf_configure_bucket(); if it is the right one and is meant to hold "
+	"none of them, register it with probe => false."},
 	{REQUEST, 0, "InvalidBucketName", VF_S3_BUCKET, CURE_BUCKET},
 	{REQUEST, 0, "NoSuchKey", VF_S3_BUCKET, CURE_ENDPOINT},
 	{KEY, 0, "NoSuchBucket", VF_S3_KEY_PASSING, CURE_BUCKET},

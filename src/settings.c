@@ -207,7 +207,7 @@ define_purge(void)
 {
 	define_int("voiceframe.purge_batch_size",
 			   "Sets how many sessions one transaction of a purge deletes at most.",
-			   &vf_purge_batch_size, 5000, 1, 100000, PGC_SUSET, 0);
+			   &vf_purge_batch_size, 50000, 1, 100000, PGC_SUSET, 0);
 	define_int("voiceframe.purge_rate",
 			   "Sets how many sessions a second CALL vf_purge() and the worker delete at most.",
 			   &vf_purge_rate, 0, 0, INT_MAX, PGC_SUSET, 0);

@@ -3,10 +3,10 @@
  * source_refs.c
  *	  Which keys do live rows still reference?
  *
- * One statement with a branch per reference column, so that the planner takes
- * an index where there is one and otherwise hashes the keys (few) and reads
- * the table once (many): never the other way round, and memory follows the
- * number of keys.
+ * One statement with a branch per reference column.  = ANY takes an index where
+ * there is one and otherwise reads the table once against a hash of the keys:
+ * memory follows the number of keys, never the size of the table, as it would
+ * if a join were free to hash the other side.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,11 +21,11 @@ append_branches(StringInfo sql, const VfTable *table)
 {
 	for (int i = 0; i < table->nkeys; i++)
 		appendStringInfo(sql,
-						 "%sSELECT u.k FROM pg_catalog.unnest($1) u(k)"
-						 " JOIN %s t ON t.%s = u.k%s",
+						 "%sSELECT t.%s::pg_catalog.text FROM %s t"
+						 " WHERE t.%s = ANY ($1%s)",
 						 sql->len == 0 ? "" : " UNION ",
-						 table->quoted, table->keys[i].quoted,
-						 table->keys[i].collate);
+						 table->keys[i].quoted, table->quoted,
+						 table->keys[i].quoted, table->keys[i].collate);
 }
 
 char **

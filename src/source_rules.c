@@ -75,11 +75,18 @@ vf_rules_args(const VfSource *source, const VfRules *rules, VfDbArgs *args)
 	vf_db_arg(args, INTERVALOID, IntervalPGetDatum(apart));
 }
 
-/* A timestamp column of a session as an absolute time. */
+/*
+ * A timestamp column of a session as an absolute time.  Where only the two of
+ * them are compared and are of one type, none is converted: that costs more
+ * than the comparison.
+ */
 static char *
-absolute(const VfSource *source, VfColumn column)
+absolute(const VfSource *source, VfColumn column, bool for_comparison)
 {
-	if (source->with_zone[column])
+	bool		alike = source->with_zone[VF_S_EXPIRES] ==
+		source->with_zone[VF_S_CREATED];
+
+	if (source->with_zone[column] || (for_comparison && alike))
 		return psprintf("s.%s", source->quoted[column]);
 	return psprintf("(s.%s AT TIME ZONE %s)", source->quoted[column],
 					quote_literal_cstr(vf_timestamp_zone));
@@ -150,8 +157,8 @@ vf_rules_names(const VfSource *source, const VfDbName *extra)
 {
 	char	   *expires = psprintf("s.%s", source->quoted[VF_S_EXPIRES]);
 	char	   *created = psprintf("s.%s", source->quoted[VF_S_CREATED]);
-	char	   *expires_abs = absolute(source, VF_S_EXPIRES);
-	char	   *created_abs = absolute(source, VF_S_CREATED);
+	char	   *expires_abs = absolute(source, VF_S_EXPIRES, false);
+	char	   *created_abs = absolute(source, VF_S_CREATED, false);
 	char	   *unpaid = unpaid_clause(source);
 	char	   *keeps = psprintf("(%s AND %s) IS NOT TRUE", unpaid,
 								 settled_clause(source));
@@ -159,7 +166,8 @@ vf_rules_names(const VfSource *source, const VfDbName *extra)
 								   source->quoted[VF_S_TOKEN]);
 	char	   *first = psprintf("%s < $1 AND (%s < $2 AND %s > %s + $6)"
 								 " IS NOT TRUE", expires, created,
-								 expires_abs, created_abs);
+								 absolute(source, VF_S_EXPIRES, true),
+								 absolute(source, VF_S_CREATED, true));
 	VfDbName	own[] = {
 		{"sessions", source->sessions.quoted},
 		{"orders", source->orders.quoted},

@@ -35,7 +35,9 @@ vf_sql_require_owner(const char *what)
 
 	if (superuser())
 		return;
+	vf_db_open(false);
 	owner = vf_source_owner();
+	vf_db_close();
 	if (!OidIsValid(owner) || !has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

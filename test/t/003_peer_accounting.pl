@@ -39,7 +39,7 @@ sub confirmed
 sub put
 {
 	my (@keys) = @_;
-	$peer->ctl_in(join('', map { "$_\n" } @keys), 'put', 'voiceframe');
+	$peer->put('voiceframe', @keys);
 	return @keys;
 }
 

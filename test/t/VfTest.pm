@@ -7,7 +7,8 @@ package VfTest;
 #                                         peer.py's: '--region', 'eu-west-1'
 #   $store->{endpoint}, {key}, {secret}, {region}, {dir}
 #   $store->mkbucket('b')                 make a bucket
-#   $store->put('b', @keys)               put objects
+#   $store->put('b', @keys)               put objects; into the peer past its
+#                                         checks
 #   $store->keys('b')                     all keys of the bucket, sorted
 #   $store->ctl(COMMAND, ARGUMENTS)       peerctl.py's words (peer only)
 #   $store->faults({...}, {...})          script of faults (peer only)
@@ -23,7 +24,8 @@ package VfTest;
 #   wait_for(sub { ... }, 'what', SECONDS)  until true; dies when it is late
 #
 #   sql($node, SQL, DB)                   its result, in database voiceframe
-#   add_due($node, @keys)                 an expired session for each key
+#   add_due($node, @keys)                 an expired session for each key; of
+#                                         another database { db => DB }, @keys
 #   queue($node, @keys)                   the same, purged: the keys wait
 #   purge($node, DB)                      CALL vf_purge(), brakes confirmed
 #   drain($node, DB)                      CALL vf_drain(); what it said
@@ -180,7 +182,9 @@ sub mkbucket
 sub put
 {
 	my ($self, $bucket, @keys) = @_;
-	return $self->bucket(join('', map { "$_\n" } @keys), 'put-many', $bucket);
+	my $lines = join('', map { "$_\n" } @keys);
+	return $self->ctl_in($lines, 'put', $bucket) if $self->{kind} eq 'peer';
+	return $self->bucket($lines, 'put-many', $bucket);
 }
 
 # The extension may keep a marker of its own in the bucket; not an object of
@@ -356,6 +360,7 @@ sub literal
 sub add_due
 {
 	my ($node, @keys) = @_;
+	my $db = ref $keys[0] ? (shift @keys)->{db} : 'voiceframe';
 	my $rows = join(",\n", map { '(' . literal($_) . ')' } @keys);
 	return sql($node, qq{
 		INSERT INTO sessions (id, session_token, photo_s3_key, created_at,
@@ -363,7 +368,7 @@ sub add_due
 		SELECT gen_random_uuid(), gen_random_uuid(), key,
 			(now() - interval '3 days') AT TIME ZONE 'UTC',
 			(now() - interval '2 days') AT TIME ZONE 'UTC'
-		FROM (VALUES $rows) k (key)});
+		FROM (VALUES $rows) k (key)}, $db);
 }
 
 # psql's exit code and all it said.

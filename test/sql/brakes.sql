@@ -1,0 +1,168 @@
+-- The brakes: too much at once, and what kept sessions lost.  Each refuses
+-- before the first row goes, says exactly what is due, and is not evaded.
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set file :abs_srcdir '/sql/lib/begin.sql'
+\i :file
+SELECT count(*) > 0 AS configured FROM vf_configure();
+CREATE VIEW t.left AS SELECT (SELECT count(*) FROM shop.sessions) AS sessions,
+	(SELECT count(*) FROM vf.vf_outbox_keys) AS keys;
+
+-- (a) Too much: 12 of 20, where 5 rows or 50 % are allowed.
+SET voiceframe.purge_brake_rows = 5;
+SELECT count(t.session('due ' || i)) FROM generate_series(1, 8) i;
+SELECT count(t.session('old ' || i, '2020-01-03', 'infinity'))
+FROM generate_series(1, 4) i;
+SELECT count(t.session('paid ' || i)), count(t.order('paid ' || i, 'paid'))
+FROM generate_series(1, 8) i;
+SELECT * FROM vf_purge_now();
+SELECT * FROM vf_purge_now(max_sessions => 1);
+CALL vf_purge(1);
+CALL vf_purge(full_sweep => false);
+SELECT * FROM t.left;
+SELECT outcome, repeats, error FROM vf_run;
+SELECT value, what_to_do FROM vf_alerts WHERE alert = 'brake' AND firing;
+-- The share of all sessions decides, or the number, whichever is larger.
+BEGIN;
+\set VERBOSITY sqlstate
+SET LOCAL voiceframe.purge_brake_percent = 60;
+SELECT expired, unpaid, kept_paid FROM vf_purge_now();
+SAVEPOINT a;
+-- What was purged in the last day counts.
+SELECT count(t.session('more ' || i)) FROM generate_series(1, 2) i;
+\set VERBOSITY default
+SELECT * FROM vf_purge_now();
+ROLLBACK TO a;
+UPDATE vf_run SET started_at = started_at - interval '1 day 1 minute';
+SELECT count(t.session('more ' || i)) FROM generate_series(1, 2) i;
+\set VERBOSITY sqlstate
+SELECT expired FROM vf_purge_now();
+ROLLBACK;
+BEGIN;
+SET LOCAL voiceframe.purge_brake_rows = 12;
+SELECT expired, unpaid FROM vf_purge_now();
+ROLLBACK;
+BEGIN;
+SET LOCAL voiceframe.purge_brake_percent = 59;
+SET LOCAL voiceframe.purge_brake_rows = 11;
+SELECT expired, unpaid FROM vf_purge_now();
+ROLLBACK;
+-- Confirmed: too few, just right, up to 1 % more.
+\set VERBOSITY default
+SELECT * FROM vf_purge_now(confirm => 11);
+\set VERBOSITY sqlstate
+BEGIN;
+SELECT expired, unpaid FROM vf_purge_now(confirm => 12);
+ROLLBACK;
+BEGIN;
+SELECT expired, unpaid FROM vf_purge_now(confirm => 13);
+ROLLBACK;
+BEGIN;
+SELECT expired, unpaid FROM vf_purge_now(2, 12);
+SELECT * FROM t.left;
+ROLLBACK;
+SELECT count(t.session('many ' || i)) FROM generate_series(1, 190) i;
+BEGIN;
+SELECT expired, unpaid FROM vf_purge_now(confirm => 200);
+ROLLBACK;
+SELECT t.session('one more') \gset _
+\set VERBOSITY default
+SELECT * FROM vf_purge_now(confirm => 200);
+-- A shop that purges 200 a day stays in peace, once a week is known.
+INSERT INTO vf_run (kind, caller, full_sweep, started_at, ended_at, outcome,
+	expired, pid, backend_start)
+SELECT 'purge', 'story', true, now() - i * interval '1 day 1 minute', now(),
+	'ok', CASE WHEN i = 4 THEN 10000 ELSE 100 END, 0, now()
+FROM generate_series(1, 7) i;
+SELECT * FROM vf_purge_now();
+INSERT INTO vf_run (kind, caller, full_sweep, started_at, ended_at, outcome,
+	expired, pid, backend_start)
+VALUES ('purge', 'story', true, now() - interval '8 days 1 hour', now(), 'ok',
+	100, 0, now());
+SELECT * FROM vf_purge_now();
+UPDATE vf_run SET expired = 102 WHERE expired = 100;
+\set VERBOSITY sqlstate
+CALL vf_purge();
+SELECT * FROM t.left;
+SELECT firing FROM vf_alerts WHERE alert = 'brake';
+
+-- (b) Something is lost, whatever the number: orders emptied.
+\set VERBOSITY default
+RESET voiceframe.purge_brake_rows;
+BEGIN;
+DELETE FROM orders;
+SELECT * FROM vf_purge_now();
+ROLLBACK;
+BEGIN;
+TRUNCATE orders;
+SELECT * FROM vf_purge_now(1);
+ROLLBACK;
+-- Nothing due, nothing lost.
+BEGIN;
+TRUNCATE orders, sessions;
+\set VERBOSITY sqlstate
+SELECT expired FROM vf_purge_now();
+ROLLBACK;
+-- Never seen any, none missed; and a person may confirm.
+BEGIN;
+TRUNCATE orders;
+SAVEPOINT a;
+UPDATE vf_sweep SET orders_seen = false;
+SELECT expired FROM vf_purge_now();
+ROLLBACK TO a;
+SELECT expired FROM vf_purge_now(confirm => 8);
+ROLLBACK;
+
+-- Some of what kept them lost: nine may be, ten may not.
+\set VERBOSITY default
+SELECT count(t.session('kept ' || i)), count(t.order('kept ' || i, 'paid'))
+FROM generate_series(1, 22) i;
+\set VERBOSITY sqlstate
+CALL vf_purge();
+SELECT cardinality(paid_sample), kept_paid, orders_seen FROM vf_sweep;
+BEGIN;
+DELETE FROM orders WHERE session_token ~ '^kept \d$';
+SELECT expired, kept_paid FROM vf_purge_now();
+ROLLBACK;
+\set VERBOSITY default
+BEGIN;
+DELETE FROM orders WHERE session_token ~ '^kept (\d|10)$';
+SELECT * FROM vf_purge_now();
+ROLLBACK;
+BEGIN;
+UPDATE orders SET status = 'pending' WHERE session_token ~ '^kept (\d|10)$';
+SELECT * FROM vf_purge_now(1);
+ROLLBACK;
+BEGIN;
+UPDATE orders SET session_token = 'lost ' || session_token;
+SELECT * FROM vf_purge_now();
+ROLLBACK;
+-- Of many, 1 % may: a sample of 1,000 that is the same in every sweep.
+SELECT count(t.session('much ' || i)), count(t.order('much ' || i, 'paid'))
+FROM generate_series(1, 1200) i;
+\set VERBOSITY sqlstate
+CALL vf_purge();
+CREATE TABLE t.sample AS SELECT u.id, u.n
+FROM vf_sweep, unnest(paid_sample) WITH ORDINALITY u (id, n);
+CALL vf_purge();
+SELECT count(*) FROM vf_sweep, unnest(paid_sample) s JOIN t.sample ON id = s;
+BEGIN;
+DELETE FROM orders USING sessions s, t.sample m WHERE m.n <= 10
+	AND s.id::text = m.id AND s.session_token = orders.session_token;
+SELECT expired, kept_paid FROM vf_purge_now();
+ROLLBACK;
+\set VERBOSITY default
+BEGIN;
+DELETE FROM orders USING sessions s, t.sample m WHERE m.n <= 11
+	AND s.id::text = m.id AND s.session_token = orders.session_token;
+SELECT * FROM vf_purge_now();
+ROLLBACK;
+-- Sessions that went together with their orders are no loss.
+BEGIN;
+DELETE FROM orders WHERE session_token LIKE 'much %';
+DELETE FROM sessions WHERE session_token LIKE 'much %';
+\set VERBOSITY sqlstate
+SELECT expired, kept_paid FROM vf_purge_now();
+ROLLBACK;
+
+\set file :abs_srcdir '/sql/lib/end.sql'
+\i :file
