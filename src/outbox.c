@@ -45,6 +45,7 @@ struct VfOutboxPack
 	VfPackKind *kind;			/* parallel */
 	int			nkeys;
 	int			max_keys;
+	uint32	   *hash;			/* parallel */
 	int		   *slots;			/* hash of key numbers, -1: free */
 	uint32		mask;
 };
@@ -63,24 +64,37 @@ vf_outbox_pack(int64 run_id, const char *endpoint, const char *bucket)
 	pack->max_keys = VF_OUTBOX_MAX_KEYS;
 	pack->keys = palloc(sizeof(text *) * pack->max_keys);
 	pack->kind = palloc(sizeof(VfPackKind) * pack->max_keys);
+	pack->hash = palloc(sizeof(uint32) * pack->max_keys);
 	return pack;
 }
 
-/* The slot of the key, or the free one where it belongs. */
+/*
+ * The slot of the key, or the free one where it belongs.  Hashes are compared
+ * first: the keys themselves are far from the cache.
+ */
 static int *
-find_slot(VfOutboxPack *pack, const char *key, int len)
+find_slot(VfOutboxPack *pack, const char *key, int len, uint32 hash)
 {
-	uint32		i = hash_bytes((const unsigned char *) key, len);
-
-	for (;; i++)
+	for (uint32 i = hash;; i++)
 	{
 		int		   *slot = &pack->slots[i & pack->mask];
-		text	   *there = *slot < 0 ? NULL : pack->keys[*slot];
 
-		if (there == NULL ||
-			((int) VARSIZE(there) - VARHDRSZ == len &&
-			 memcmp(VARDATA(there), key, len) == 0))
+		if (*slot < 0 ||
+			(pack->hash[*slot] == hash &&
+			 (int) VARSIZE(pack->keys[*slot]) - VARHDRSZ == len &&
+			 memcmp(VARDATA(pack->keys[*slot]), key, len) == 0))
 			return slot;
+	}
+}
+
+/* Where a key goes that is not there yet. */
+static int *
+free_slot(VfOutboxPack *pack, uint32 hash)
+{
+	for (uint32 i = hash;; i++)
+	{
+		if (pack->slots[i & pack->mask] < 0)
+			return &pack->slots[i & pack->mask];
 	}
 }
 
@@ -95,6 +109,8 @@ make_room(VfOutboxPack *pack)
 								   sizeof(text *) * pack->max_keys);
 		pack->kind = repalloc_huge(pack->kind,
 								   sizeof(VfPackKind) * pack->max_keys);
+		pack->hash = repalloc_huge(pack->hash,
+								   sizeof(uint32) * pack->max_keys);
 	}
 	else if (pack->slots != NULL)
 		return;
@@ -104,8 +120,7 @@ make_room(VfOutboxPack *pack)
 	pack->slots = palloc(sizeof(int) * (pack->mask + 1));
 	memset(pack->slots, -1, sizeof(int) * (pack->mask + 1));
 	for (int i = 0; i < pack->nkeys; i++)
-		*find_slot(pack, VARDATA(pack->keys[i]),
-				   (int) VARSIZE(pack->keys[i]) - VARHDRSZ) = i;
+		*free_slot(pack, pack->hash[i]) = i;
 }
 
 bool
@@ -129,15 +144,18 @@ static void
 collect(VfOutboxPack *pack, const char *key, int len, VfPackKind kind)
 {
 	int		   *slot;
+	uint32		hash;
 
 	if (key == NULL || len == 0)
 		return;
 	make_room(pack);
-	slot = find_slot(pack, key, len);
+	hash = hash_bytes((const unsigned char *) key, len);
+	slot = find_slot(pack, key, len, hash);
 	if (*slot < 0)
 	{
 		*slot = pack->nkeys++;
 		pack->keys[*slot] = cstring_to_text_with_len(key, len);
+		pack->hash[*slot] = hash;
 		pack->kind[*slot] =
 			vf_outbox_deletable(pack->prefixes, key, len) ?
 			kind : PACK_OUTSIDE;

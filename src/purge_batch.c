@@ -34,6 +34,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 
 #include "db.h"
@@ -202,22 +203,22 @@ vf_purge_pick(void *arg)
 	vf_source_recheck(part->source);
 	vf_rules_args(part->source, part->rules, &args);
 	arg_rows(part, &args);
-	n = run_as_owner(part, "SELECT s.ctid, o.pays,"
-					 " CASE WHEN o.pays IS NOT NULL"
-					 " THEN s.{id}::pg_catalog.text END"
-					 " FROM ONLY {leaf} s LEFT JOIN ("
-					 "SELECT o.{order_token} AS token,"
-					 " pg_catalog.bool_or({pays}) AS pays FROM {orders} o"
-					 " WHERE {keeps} GROUP BY o.{order_token}) o"
-					 " ON o.token = s.{token}"
-					 " WHERE {rows} AND {time_due}", &args);
+	n = run_as_owner(part, "SELECT x.at,"
+					 " CASE WHEN x.blocked THEN x.id::pg_catalog.text END,"
+					 " CASE WHEN x.blocked THEN EXISTS (SELECT 1"
+					 " FROM {orders} o WHERE o.{order_token} = x.token"
+					 " AND {pays}) END"
+					 " FROM (SELECT s.ctid AS at, s.{id} AS id,"
+					 " s.{token} AS token, {blocked} AS blocked"
+					 " FROM ONLY {leaf} s WHERE {rows} AND {time_due}"
+					 " OFFSET 0) x", &args);
 	part->due->n = 0;
 	for (uint64 i = 0; i < n; i++)
 	{
 		if (vf_db_is_null(i, 1))
 			vf_tids_add(part->due, tid_at(i, 0));
 		else
-			note_stay(part, i, 2, vf_db_bool(i, 1) ? VF_STAY_PAID :
+			note_stay(part, i, 1, vf_db_bool(i, 2) ? VF_STAY_PAID :
 					  VF_STAY_CHECKOUT);
 	}
 	sort_tids(part->due);
@@ -225,21 +226,36 @@ vf_purge_pick(void *arg)
 
 /* ---- delete ---- */
 
+/* Rows that we hold, and the tokens by which orders name them. */
+typedef struct Locked
+{
+	VfTids		tids;
+	Datum	   *tokens;			/* in no order */
+	int			n_tokens;
+} Locked;
+
 /* Statement 1: lock the rows of the batch. */
 static void
-lock_rows(VfPart *part, VfTids *locked)
+lock_rows(VfPart *part, Locked *locked)
 {
 	VfDbArgs	args = {0};
 	uint64		n;
 
 	vf_rules_args(part->source, part->rules, &args);
 	arg_list(&args, &part->batch);
-	n = run_as_owner(part, "SELECT s.ctid FROM ONLY {leaf} s"
-					 " WHERE {listed} AND {time_due}"
+	n = run_as_owner(part, "SELECT s.ctid, s.{token}::pg_catalog.text"
+					 " FROM ONLY {leaf} s WHERE {listed} AND {time_due}"
 					 " FOR UPDATE OF s SKIP LOCKED", &args);
+	memset(locked, 0, sizeof(*locked));
+	locked->tokens = palloc(sizeof(Datum) * Max(n, 1));
 	for (uint64 i = 0; i < n; i++)
-		vf_tids_add(locked, tid_at(i, 0));
-	sort_tids(locked);
+	{
+		vf_tids_add(&locked->tids, tid_at(i, 0));
+		if (!vf_db_is_null(i, 1))
+			locked->tokens[locked->n_tokens++] =
+				datumCopy(vf_db_datum(i, 1), false, -1);
+	}
+	sort_tids(&locked->tids);
 }
 
 /* Keep payments from slipping between the two statements. */
@@ -258,9 +274,14 @@ hold_payments(const VfPart *part)
 		vf_db_lock(orders, ShareLock, SHARE_LOCK_TIMEOUT);
 }
 
-/* Statement 2, and the outbox rows with it; gone lists the rows deleted. */
+/*
+ * Statement 2, and the outbox rows with it; gone lists the rows deleted.  The
+ * orders that keep a session are looked up for the batch's tokens at once: by
+ * their index, or in one reading of orders, which is cheaper than to hash all
+ * of them anew for each batch.
+ */
 static void
-delete_rows(VfPart *part, const VfTids *locked, VfTids *gone)
+delete_rows(VfPart *part, const Locked *locked, VfTids *gone)
 {
 	const VfBucket *bucket = part->bucket;
 	VfDbArgs	args = {0};
@@ -268,11 +289,14 @@ delete_rows(VfPart *part, const VfTids *locked, VfTids *gone)
 	uint64		n;
 
 	vf_rules_args(part->source, part->rules, &args);
-	arg_list(&args, locked);
+	arg_list(&args, &locked->tids);
+	vf_db_arg_text_datums(&args, locked->tokens, locked->n_tokens);
 	part->deleting = deleting = true;
 	n = run_as_owner(part, "DELETE FROM ONLY {leaf} s"
 					 " WHERE {listed} AND {time_due}"
-					 " AND NOT {blocked}"
+					 " AND s.{token} <> ALL (ARRAY(SELECT o.{order_token}"
+					 " FROM {orders} o WHERE o.{order_token} = ANY ($10)"
+					 " AND {keeps}))"
 					 " RETURNING s.ctid, ({rule}) = 'expired'{keys}",
 					 &args);
 	part->deleting = deleting = false;
@@ -320,14 +344,14 @@ void
 vf_purge_delete(void *arg)
 {
 	VfPart	   *part = arg;
-	VfTids		locked = {NULL, 0, 0};
+	Locked		locked;
 	VfTids		gone = {NULL, 0, 0};
 
 	/* An error in the last batch may have left it set. */
 	part->deleting = deleting = false;
 	vf_source_recheck(part->source);
 	lock_rows(part, &locked);
-	if (locked.n > 0)
+	if (locked.tids.n > 0)
 	{
 		hold_payments(part);
 		delete_rows(part, &locked, &gone);

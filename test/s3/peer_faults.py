@@ -19,6 +19,7 @@ What happens, any of:
   error_in_200 a code: status 200, an Error document, nothing done
   garbage      true: status 200, no XML
   key_errors   {key prefix: code} in a DeleteResult; those are not deleted
+  key_message  true: their Message names key and bucket, as some stores do
   omit         [key prefix]: neither deleted nor answered for
   extra        [key]: answered for though never sent
   stall        true: never answer, never act; a release closes the connection
@@ -37,7 +38,7 @@ import threading
 import time
 
 KNOWN = set('''name match skip times pass status code message headers body act
-redirect region error_in_200 garbage key_errors omit extra stall hold late
+redirect region error_in_200 garbage key_errors key_message omit extra stall hold late
 delay reset cut chunked slow endless date_offset'''.split())
 
 

@@ -366,7 +366,9 @@ class Store:
                 if not fault.omits(key):
                     inner.append('<Error>%s%s%s</Error>' % (
                         element('Key', key), element('Code', code),
-                        element('Message', code)))
+                        element('Message', '%s: no right to %s/%s' % (
+                            code, request.bucket, key)
+                            if fault.get('key_message') else code)))
                 continue
             if fault.omits(key):        # neither done nor answered for
                 continue

@@ -114,6 +114,7 @@ sub start_peer
 	my %known = (
 		key => 'vfowner',
 		secret => 'vfownersecret',
+		token => undef,
 		region => 'us-east-1');
 	while (my ($name, $default) = each %known)
 	{
@@ -169,6 +170,7 @@ sub bucket
 	local $ENV{S3_KEY} = $self->{key};
 	local $ENV{S3_SECRET} = $self->{secret};
 	local $ENV{S3_REGION} = $self->{region};
+	local $ENV{S3_TOKEN} = $self->{token} // '';
 	local $ENV{S3_CA} = $self->{ca} // '';
 	return capture($stdin, @python, "$root/s3/bucket.py", @words);
 }
@@ -251,7 +253,7 @@ sub write_credentials
 	  // PostgreSQL::Test::Utils::tempdir_short() . '/credentials';
 	my $profile = $o{profile} // 'default';
 	my $token =
-	  $o{token} ? "aws_session_token = $o{token}\n" : '';
+	  $store->{token} ? "aws_session_token = $store->{token}\n" : '';
 	my $umask = umask 0077;
 	open(my $fh, '>', $file) or die "$file: $!";
 	print $fh "[$profile]\naws_access_key_id = $store->{key}\n"
