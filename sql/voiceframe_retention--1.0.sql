@@ -483,6 +483,8 @@ c AS MATERIALIZED (SELECT a.* FROM st, LATERAL vf_count_alerts() a
 	WHERE st.registered AND st.problem IS NULL),
 last AS (SELECT DISTINCT ON (kind) kind, outcome, error, started_at, ended_at
 	FROM vf_run ORDER BY kind, id DESC),
+good AS (SELECT ended_at FROM vf_run WHERE kind = 'purge'
+	AND outcome IN ('ok', 'idle', 'stopped') ORDER BY id DESC LIMIT 1),
 q AS (SELECT
 		coalesce(pg_catalog.sum(nkeys) FILTER (WHERE state = 'dead'), 0) AS dead,
 		coalesce(pg_catalog.sum(nkeys) FILTER (WHERE bucket IS NULL
@@ -514,11 +516,10 @@ FROM (VALUES
 		AND outcome IN ('failed', 'interrupted')), '',
 	 'See vf_runs; the next run tries again.'),
 	('purge_missed', (SELECT active_since IS NOT NULL AND paused_at IS NULL
-			AND coalesce((SELECT ended_at FROM last WHERE kind = 'purge'
-				AND outcome IN ('ok', 'idle', 'stopped')), active_since)
+			AND coalesce((SELECT ended_at FROM good), active_since)
 				< pg_catalog.now() - interval '25 hours' FROM src),
 	 (SELECT pg_catalog.date_trunc('second', pg_catalog.now() - ended_at)::text
-		FROM last WHERE kind = 'purge'), '25 hours',
+		FROM good), '25 hours',
 	 'Look at vf_workers; start one with vf_worker_start(), or schedule CALL vf_purge().'),
 	('brake', (SELECT outcome = 'brake' FROM last WHERE kind = 'purge'),
 	 (SELECT error FROM last WHERE kind = 'purge' AND outcome = 'brake'), '',

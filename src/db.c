@@ -393,14 +393,16 @@ vf_db_try(VfDbBody body, void *arg)
 	{
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (concerns_everything(error->sqlerrcode))
-			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 	}
 	PG_END_TRY();
+
+	/* Only now: left open, our subtransaction would make it the session's. */
+	if (error != NULL && concerns_everything(error->sqlerrcode))
+		ReThrowError(error);
 	return error;
 }
 

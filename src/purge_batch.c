@@ -47,12 +47,19 @@
  */
 #define SHARE_LOCK_TIMEOUT 500
 
-static bool deleting = false;
+/* How deep a trigger of our own DELETE runs, -1 while there is none. */
+static int	deleting = -1;
+
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
 
 bool
 vf_purge_is_deleting(void)
 {
-	return deleting;
+	return deleting >= 0 && trigger_depth() == deleting;
 }
 
 /* ---- lists of row addresses ---- */
@@ -286,20 +293,29 @@ delete_rows(VfPart *part, const Locked *locked, VfTids *gone)
 	const VfBucket *bucket = part->bucket;
 	VfDbArgs	args = {0};
 	VfOutboxPack *pack;
-	uint64		n;
+	volatile uint64 n = 0;
 
 	vf_rules_args(part->source, part->rules, &args);
 	arg_list(&args, &locked->tids);
 	vf_db_arg_text_datums(&args, locked->tokens, locked->n_tokens);
-	part->deleting = deleting = true;
-	n = run_as_owner(part, "DELETE FROM ONLY {leaf} s"
-					 " WHERE {listed} AND {time_due}"
-					 " AND s.{token} <> ALL (ARRAY(SELECT o.{order_token}"
-					 " FROM {orders} o WHERE o.{order_token} = ANY ($10)"
-					 " AND {keeps}))"
-					 " RETURNING s.ctid, ({rule}) = 'expired'{keys}",
-					 &args);
-	part->deleting = deleting = false;
+	part->deleting = true;
+	deleting = trigger_depth() + 1;
+	PG_TRY();
+	{
+		n = run_as_owner(part, "DELETE FROM ONLY {leaf} s"
+						 " WHERE {listed} AND {time_due}"
+						 " AND s.{token} <> ALL (ARRAY(SELECT o.{order_token}"
+						 " FROM {orders} o WHERE o.{order_token} = ANY ($10)"
+						 " AND {keeps}))"
+						 " RETURNING s.ctid, ({rule}) = 'expired'{keys}",
+						 &args);
+	}
+	PG_FINALLY();
+	{
+		deleting = -1;
+	}
+	PG_END_TRY();
+	part->deleting = false;
 
 	pack = vf_outbox_pack(part->run_id, bucket ? bucket->endpoint : NULL,
 						  bucket ? bucket->bucket : NULL);
@@ -348,7 +364,7 @@ vf_purge_delete(void *arg)
 	VfTids		gone = {NULL, 0, 0};
 
 	/* An error in the last batch may have left it set. */
-	part->deleting = deleting = false;
+	part->deleting = false;
 	vf_source_recheck(part->source);
 	lock_rows(part, &locked);
 	if (locked.tids.n > 0)

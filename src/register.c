@@ -186,9 +186,9 @@ report_contents(const VfSource *source, VfReport *report)
 	report_rows(source, report, "key prefix seen",
 				"SELECT pg_catalog.format('%s: %s keys', p,"
 				" pg_catalog.count(*)) FROM (SELECT coalesce("
-				"pg_catalog.substring(k, '^[^/]*/'), '(none)') AS p"
-				" FROM {sessions} s, pg_catalog.unnest({session_keys}) k"
-				" WHERE k <> '') x GROUP BY p ORDER BY 1");
+				"pg_catalog.substring(u.k, '^[^/]*/'), '(none)') AS p"
+				" FROM {sessions} s, pg_catalog.unnest({session_keys}) u(k)"
+				" WHERE u.k <> '') x GROUP BY p ORDER BY 1");
 }
 
 static void
@@ -216,6 +216,30 @@ remove_old_body(void *arg)
 	change_rights("REVOKE", "FROM", old->sessions.owner);
 }
 
+/*
+ * Take the rights from whoever has them: the old tables may be gone, or have
+ * another owner by now.
+ */
+static void
+revoke_rights(void)
+{
+	uint64		n = vf_db_run_self("SELECT DISTINCT a.grantee::int8"
+								   " FROM pg_catalog.pg_class c,"
+								   " pg_catalog.aclexplode(c.relacl) a"
+								   " WHERE c.relname = 'vf_outbox'"
+								   " AND c.relnamespace = (SELECT extnamespace"
+								   " FROM pg_catalog.pg_extension WHERE"
+								   " extname = 'voiceframe_retention')"
+								   " AND a.grantee NOT IN (0, c.relowner)",
+								   NULL);
+	Oid		   *roles = palloc(sizeof(Oid) * Max(n, 1));
+
+	for (uint64 i = 0; i < n; i++)
+		roles[i] = (Oid) vf_db_int(i, 0);
+	for (uint64 i = 0; i < n; i++)
+		change_rights("REVOKE", "FROM", roles[i]);
+}
+
 static void
 remove_old(void)
 {
@@ -223,6 +247,7 @@ remove_old(void)
 
 	if (!vf_source_registered())
 		return;
+	revoke_rights();
 	error = vf_db_try(remove_old_body, NULL);
 	if (error != NULL && error->sqlerrcode != VF_ERRCODE_REGISTRATION &&
 		error->sqlerrcode != ERRCODE_UNDEFINED_COLUMN)

@@ -56,6 +56,11 @@ complete(const VfBucketOptions *opt, VfBucket *b)
 	b->path_style = opt->path_style != NULL ? opt->path_style : "auto";
 	b->profile = opt->profile;
 	b->probe = opt->probe;
+	if (strchr(b->endpoint, '@') != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("an endpoint has no user name or password"),
+				 errhint("Credentials belong in the file that voiceframe.s3_credentials_file names.")));
 	if ((fault = vf_s3_endpoint_fault(b->endpoint)) != NULL)
 		refuse("endpoint", b->endpoint, fault,
 			   "An endpoint is scheme, host and port, such as https://s3.us-east-2.amazonaws.com or http://127.0.0.1:9000.");

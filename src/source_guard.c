@@ -105,8 +105,8 @@ void
 vf_source_guard_remove(const VfSource *source)
 {
 	static const char *const statements[] = {
-		"DROP TRIGGER IF EXISTS vf_payment_guard ON {orders}",
-		"DROP FUNCTION IF EXISTS {vf}.vf_payment_guard()",
+		/* A table that was renamed away may carry it too. */
+		"DROP FUNCTION IF EXISTS {vf}.vf_payment_guard() CASCADE",
 		"DROP TRIGGER IF EXISTS vf_queue_deleted ON {sessions}",
 		NULL
 	};
@@ -182,18 +182,24 @@ vf_source_guard_state(const VfSource *source)
 	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->orders.relid));
 	vf_db_arg_text(&args, guard_body(source));
 	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->sessions.owner));
-	vf_db_run_self("WITH f AS (SELECT oid FROM pg_catalog.pg_proc"
+	vf_db_run_self("WITH RECURSIVE f AS (SELECT oid FROM pg_catalog.pg_proc"
 				   " WHERE proname = 'vf_payment_guard' AND prosrc = $2"
-				   " AND proowner = $3 AND prosecdef AND pronamespace ="
+				   " AND proowner = $3 AND prosecdef AND proconfig ="
+				   " ARRAY['search_path=pg_catalog, pg_temp']"
+				   " AND pronamespace ="
 				   " (SELECT extnamespace FROM pg_catalog.pg_extension"
 				   " WHERE extname = 'voiceframe_retention')),"
-				   " r AS (SELECT $1 AS oid UNION SELECT relid"
-				   " FROM pg_catalog.pg_partition_tree($1) WHERE isleaf)"
+				   " r (oid) AS (SELECT $1 UNION SELECT i.inhrelid"
+				   " FROM pg_catalog.pg_inherits i JOIN r"
+				   " ON r.oid = i.inhparent)"
 				   " SELECT pg_catalog.bool_and(t.tgenabled IS NOT NULL),"
 				   " coalesce(pg_catalog.bool_and(t.tgenabled = 'A'), false)"
 				   " FROM r LEFT JOIN pg_catalog.pg_trigger t"
 				   " ON t.tgrelid = r.oid"
-				   " AND t.tgfoid = (SELECT oid FROM f)", &args);
+				   " AND t.tgfoid = (SELECT oid FROM f)"
+				   /* AFTER, each row, INSERT and UPDATE of any column */
+				   " AND t.tgtype = 21 AND t.tgattr::pg_catalog.text = ''"
+				   " AND t.tgqual IS NULL", &args);
 	if (!vf_db_bool(0, 0))
 		return VF_GUARD_MISSING;
 	return vf_db_bool(0, 1) ? VF_GUARD_STANDS : VF_GUARD_DISABLED;

@@ -57,13 +57,13 @@ static void
 tell(const VfPurgeResult *r)
 {
 	ereport(INFO,
-			(errmsg("purged %lld sessions (%lld expired, %lld unpaid), queued %lld keys, kept %lld paid, put off %lld, in %.3f s",
+			(errmsg("purged %lld sessions (%lld expired, %lld unpaid), queued %lld keys, kept %lld paid, put off %lld",
 					(long long) (r->counts.expired + r->counts.unpaid),
 					(long long) r->counts.expired,
 					(long long) r->counts.unpaid,
 					(long long) r->counts.keys_queued,
 					(long long) r->counts.kept_paid,
-					(long long) r->counts.put_off, r->seconds)));
+					(long long) r->counts.put_off)));
 }
 
 /*

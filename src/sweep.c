@@ -97,7 +97,8 @@ vf_sweep_put_off(char *const *ids, const TimestampTz *look_at, int n)
 											  TYPALIGN_DOUBLE)));
 	vf_db_run_self("INSERT INTO {vf}.vf_put_off (session_id, look_at)"
 				" SELECT u.id, pg_catalog.min(u.look_at)"
-				" FROM pg_catalog.unnest($1, $2) u(id, look_at)"
+				" FROM ROWS FROM (pg_catalog.unnest($1),"
+				" pg_catalog.unnest($2)) u(id, look_at)"
 				" GROUP BY u.id"
 				" ON CONFLICT (session_id) DO UPDATE SET"
 				" look_at = excluded.look_at,"

@@ -217,7 +217,7 @@ CREATE TABLE orders_paid PARTITION OF orders FOR VALUES IN ('completed');
 SELECT count(*) > 0 AS configured FROM vf_configure();
 CREATE TABLE orders_rest PARTITION OF orders DEFAULT;
 SELECT tgrelid::regclass, tgenabled FROM pg_trigger
-WHERE tgname = 'vf_payment_guard' ORDER BY 1::text;
+WHERE tgname = 'vf_payment_guard' ORDER BY tgrelid::regclass::text;
 :pay 'e');
 SELECT t.locked('e');
 SELECT * FROM t.purge();

@@ -47,7 +47,7 @@ SELECT expired, keys_queued, kept_paid FROM vf_purge_now();
 SELECT * FROM t.queued;
 CALL t.anew();
 CREATE FUNCTION t.slow() RETURNS trigger LANGUAGE plpgsql
-AS $$ BEGIN PERFORM pg_catalog.pg_sleep(60); RETURN OLD; END $$;
+AS $$ BEGIN PERFORM pg_catalog.pg_sleep(5); RETURN OLD; END $$;
 CREATE TRIGGER slow BEFORE DELETE ON sessions FOR EACH ROW
 	EXECUTE FUNCTION t.slow();
 SET statement_timeout = '200ms';
