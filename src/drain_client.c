@@ -128,12 +128,12 @@ keys_to_probe(const VfSource *source, int *n)
 					  rules.now - USECS_PER_DAY, &args);
 	vf_db_arg(&args, INT4OID, Int32GetDatum(PROBE_KEYS));
 	vf_db_enter_owner(&section, source->sessions.owner);
-	*n = (int) vf_db_run(vf_db_fill("(SELECT k FROM {orders} o,"
-									" pg_catalog.unnest(ARRAY[{permanent}]) k"
-									" WHERE k <> '' AND {pays} LIMIT $8)"
-									" UNION ALL (SELECT k FROM {sessions} s,"
-									" pg_catalog.unnest({session_keys}) k"
-									" WHERE k <> '' AND s.{created} > $7"
+	*n = (int) vf_db_run(vf_db_fill("(SELECT u.k FROM {orders} o,"
+									" pg_catalog.unnest(ARRAY[{permanent}]) u(k)"
+									" WHERE u.k <> '' AND {pays} LIMIT $8)"
+									" UNION ALL (SELECT u.k FROM {sessions} s,"
+									" pg_catalog.unnest({session_keys}) u(k)"
+									" WHERE u.k <> '' AND s.{created} > $7"
 									" LIMIT $8) LIMIT $8",
 									vf_rules_names(source, extra)), &args);
 	vf_db_leave(&section);

@@ -67,14 +67,15 @@ vf_sql_resume(PG_FUNCTION_ARGS)
 Datum
 vf_sql_outbox_retry(PG_FUNCTION_ARGS)
 {
-	int64		id = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
+	bool		all = PG_ARGISNULL(0);
+	int64		id = all ? 0 : PG_GETARG_INT64(0);
 	int64		keys;
 
 	vf_sql_require_owner("vf_outbox_retry()");
 	vf_db_open(false);
-	keys = vf_outbox_retry(id);
+	keys = all || id > 0 ? vf_outbox_retry(id) : 0;
 	vf_db_close();
-	if (keys == 0 && id != 0)
+	if (keys == 0 && !all)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("outbox row %lld is not a dead letter",

@@ -92,13 +92,16 @@ tick(void *arg)
 	return keep_going();
 }
 
-/* Leave; a launcher, or the postmaster, starts us again where we are wanted. */
+/*
+ * Leave.  With again, the postmaster starts a worker that was started by hand
+ * anew after its pause; the launcher looks for itself.
+ */
 static void
-leave(const char *why)
+leave(const char *why, bool again)
 {
 	ereport(DEBUG1,
 			(errmsg("voiceframe_retention worker leaves: %s", why)));
-	proc_exit(1);
+	proc_exit(again ? 1 : 0);
 }
 
 /* ---- one piece of work ---- */
@@ -212,7 +215,7 @@ wait_until(TimestampTz until)
 		int			events;
 
 		if (!keep_going())
-			leave("the database is wanted");
+			leave("the database is wanted", true);
 		if (left <= 0)
 			return;
 		events = WaitLatch(MyLatch,
@@ -249,7 +252,7 @@ loop(void)
 		{
 			vf_stats_release(slot);
 			vf_stats_free(slot);
-			leave("the extension is not installed");
+			leave("the extension is not installed", false);
 		}
 		if (allowed)
 		{
