@@ -4,8 +4,9 @@
  *	  A run of the purge: prepare, look, brake, batches, record.
  *
  * A full sweep walks each leaf table once, in ranges of blocks, so that it
- * needs no index and never meets the dead rows of its earlier batches.  Between full sweeps a run looks only at what fell due since, and at
- * what was put off: two index ranges, however many paid sessions there are.
+ * needs no index and never meets the dead rows of its earlier batches.  Between
+ * full sweeps a run looks only at what fell due since, and at what was put
+ * off: two index ranges, however many paid sessions there are.
  *
  * With commits, each pass is a transaction of its own and in it a
  * subtransaction, so that an error ends the run with a record instead of
