@@ -139,8 +139,9 @@ INSERT INTO vf_sweep DEFAULT VALUES;
 COMMENT ON TABLE vf_sweep IS
 	'how far purges have looked; only a full sweep looks below the marks';
 
+/* No unique key: it would make one purge wait for another's commit. */
 CREATE TABLE vf_put_off (
-	session_id text PRIMARY KEY,
+	session_id text NOT NULL,
 	look_at timestamptz NOT NULL,
 	noted_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );

@@ -565,9 +565,10 @@ vf_outbox_prune(TimestampTz before)
 	VfDbArgs	args = {0};
 
 	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(before));
-	vf_db_run_self("DELETE FROM {vf}.vf_outbox"
-				   " WHERE state = 'cancelled' AND next_attempt_at < $1",
-				   &args);
+	vf_db_run_self("DELETE FROM {vf}.vf_outbox WHERE id IN"
+				   " (SELECT id FROM {vf}.vf_outbox"
+				   " WHERE state = 'cancelled' AND next_attempt_at < $1"
+				   " FOR UPDATE SKIP LOCKED)", &args);
 }
 
 TimestampTz

@@ -118,10 +118,12 @@ count_on(const char *kind, const char *outcome, const char *error)
 	vf_db_arg_text(&args, error);
 	return vf_db_run_self("UPDATE {vf}.vf_run SET repeats = repeats + 1,"
 					   " ended_at = pg_catalog.clock_timestamp()"
-					   " WHERE id = (SELECT id FROM {vf}.vf_run"
-					   " WHERE kind = $1 ORDER BY id DESC LIMIT 1)"
-					   " AND outcome = $2 AND error IS NOT DISTINCT FROM $3"
-					   " RETURNING 1", &args) > 0;
+					   " WHERE id = (SELECT r.id FROM {vf}.vf_run r"
+					   " WHERE r.id = (SELECT l.id FROM {vf}.vf_run l"
+					   " WHERE l.kind = $1 ORDER BY l.id DESC LIMIT 1)"
+					   " AND r.outcome = $2"
+					   " AND r.error IS NOT DISTINCT FROM $3"
+					   " FOR UPDATE SKIP LOCKED) RETURNING 1", &args) > 0;
 }
 
 void
@@ -187,5 +189,7 @@ vf_runlog_prune(TimestampTz before)
 
 	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(before));
 	vf_db_run_self("DELETE FROM {vf}.vf_run"
-				" WHERE ended_at < $1 AND outcome <> 'running'", &args);
+				" WHERE id IN (SELECT id FROM {vf}.vf_run"
+				" WHERE ended_at < $1 AND outcome <> 'running'"
+				" FOR UPDATE SKIP LOCKED)", &args);
 }

@@ -425,8 +425,11 @@ vf_source_flags(bool *active, bool *paused)
 void
 vf_source_set_active(void)
 {
+	/* Whoever holds the row is about to do the same. */
 	vf_db_run_self("UPDATE {vf}.vf_source SET active_since = pg_catalog.now()"
-			   " WHERE active_since IS NULL", NULL);
+				   " WHERE singleton IN (SELECT singleton"
+				   " FROM {vf}.vf_source WHERE active_since IS NULL"
+				   " FOR UPDATE SKIP LOCKED)", NULL);
 }
 
 void

@@ -5,6 +5,8 @@
  *
  * Marks only ever move forward, and a full sweep forgets only what was put
  * off before it began: two runs at the same time lose nothing of each other's.
+ * Nor does one ever wait for the other: rows that another transaction holds,
+ * perhaps a person's who has yet to commit, are passed over.
  * Everything here runs as the extension's owner.
  *
  *-------------------------------------------------------------------------
@@ -63,7 +65,9 @@ vf_sweep_store_full(const VfSweep *sweep, TimestampTz started)
 				   " FROM {vf}.vf_sweep FOR UPDATE SKIP LOCKED)", &args);
 
 	vf_db_arg(&put_off, TIMESTAMPTZOID, TimestampTzGetDatum(started));
-	vf_db_run_self("DELETE FROM {vf}.vf_put_off WHERE noted_at < $1", &put_off);
+	vf_db_run_self("DELETE FROM {vf}.vf_put_off WHERE ctid IN"
+				   " (SELECT ctid FROM {vf}.vf_put_off WHERE noted_at < $1"
+				   " FOR UPDATE SKIP LOCKED)", &put_off);
 }
 
 void
@@ -96,13 +100,9 @@ vf_sweep_put_off(char *const *ids, const TimestampTz *look_at, int n)
 											  FLOAT8PASSBYVAL,
 											  TYPALIGN_DOUBLE)));
 	vf_db_run_self("INSERT INTO {vf}.vf_put_off (session_id, look_at)"
-				" SELECT u.id, pg_catalog.min(u.look_at)"
-				" FROM ROWS FROM (pg_catalog.unnest($1),"
-				" pg_catalog.unnest($2)) u(id, look_at)"
-				" GROUP BY u.id"
-				" ON CONFLICT (session_id) DO UPDATE SET"
-				" look_at = excluded.look_at,"
-				" noted_at = pg_catalog.clock_timestamp()", &args);
+				   " SELECT u.id, u.look_at FROM ROWS FROM"
+				   " (pg_catalog.unnest($1), pg_catalog.unnest($2))"
+				   " u(id, look_at)", &args);
 }
 
 char **
@@ -128,8 +128,10 @@ vf_sweep_forget_put_off(char *const *ids, int n)
 	VfDbArgs	args = {0};
 
 	vf_db_arg_texts(&args, ids, n);
-	vf_db_run_self("DELETE FROM {vf}.vf_put_off WHERE session_id = ANY ($1)",
-				&args);
+	vf_db_run_self("DELETE FROM {vf}.vf_put_off WHERE ctid IN"
+				   " (SELECT ctid FROM {vf}.vf_put_off"
+				   " WHERE session_id = ANY ($1)"
+				   " FOR UPDATE SKIP LOCKED)", &args);
 }
 
 void

@@ -66,7 +66,7 @@ sub check
 sub put_off
 {
 	my ($said) = @_;
-	return $said =~ /put off (\d+),/ ? $1 : $said;
+	return $said =~ /put off (\d+)/ ? $1 : $said;
 }
 
 sub bucket_of
