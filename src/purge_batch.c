@@ -206,29 +206,36 @@ vf_purge_pick(void *arg)
 	VfPart	   *part = arg;
 	VfDbArgs	args = {0};
 	uint64		n;
+	int64		stays;
 
 	vf_source_recheck(part->source);
 	vf_rules_args(part->source, part->rules, &args);
 	arg_rows(part, &args);
-	n = run_as_owner(part, "SELECT x.at,"
-					 " CASE WHEN x.blocked THEN x.id::pg_catalog.text END,"
-					 " CASE WHEN x.blocked THEN EXISTS (SELECT 1"
-					 " FROM {orders} o WHERE o.{order_token} = x.token"
-					 " AND {pays}) END"
-					 " FROM (SELECT s.ctid AS at, s.{id} AS id,"
-					 " s.{token} AS token, {blocked} AS blocked"
-					 " FROM ONLY {leaf} s WHERE {rows} AND {time_due}"
-					 " OFFSET 0) x", &args);
+
+	/*
+	 * One join for each question.  A single statement that asks both of each
+	 * row falls back to looking up the orders of one session after the other
+	 * as soon as orders outgrows a hash in memory; a join goes on in pieces.
+	 */
+	n = run_as_owner(part, "SELECT s.ctid FROM ONLY {leaf} s"
+					 " WHERE {rows} AND {time_due} AND NOT {blocked}", &args);
 	part->due->n = 0;
 	for (uint64 i = 0; i < n; i++)
-	{
-		if (vf_db_is_null(i, 1))
-			vf_tids_add(part->due, tid_at(i, 0));
-		else
-			note_stay(part, i, 1, vf_db_bool(i, 2) ? VF_STAY_PAID :
-					  VF_STAY_CHECKOUT);
-	}
+		vf_tids_add(part->due, tid_at(i, 0));
 	sort_tids(part->due);
+
+	n = run_as_owner(part, "SELECT s.{id}::pg_catalog.text"
+					 " FROM ONLY {leaf} s WHERE {rows} AND {time_due}"
+					 " AND EXISTS (SELECT 1 FROM {orders} o"
+					 " WHERE {matches} AND {pays})", &args);
+	for (uint64 i = 0; i < n; i++)
+		note_stay(part, i, 0, VF_STAY_PAID);
+
+	/* What is neither is in checkout. */
+	run_as_owner(part, "SELECT pg_catalog.count(*) FROM ONLY {leaf} s"
+				 " WHERE {rows} AND {time_due}", &args);
+	stays = vf_db_int(0, 0) - part->due->n - (int64) n;
+	part->counts.put_off += Max(stays, 0);
 }
 
 /* ---- delete ---- */

@@ -26,8 +26,8 @@ configure($node, $peer);
 sub outbox
 {
 	return sql($node, q{
-		SELECT string_agg(format('%s %s %s %s', key, state, attempts,
-			coalesce(last_error_code, '-')), E'\n' ORDER BY key COLLATE "C")
+		SELECT string_agg(concat_ws(' ', key, state, attempts,
+			last_error_code), E'\n' ORDER BY key COLLATE "C")
 		FROM vf_outbox_keys WHERE state <> 'cancelled'});
 }
 
@@ -65,7 +65,7 @@ $peer->ctl('release');
 wait_for(sub { sql($node, 'SELECT pid FROM vf_workers') =~ /\d/ },
 	'the worker to come back');
 is(sql($node, 'SELECT vf_worker_stop()'), 't', 'P6: the worker comes back');
-is(outbox(), join("\n", map { "$_ claimed 0 " } @keys),
+is(outbox(), join("\n", map { "$_ claimed 0" } @keys),
 	'P4: the lease outlives the worker');
 drain($node);
 is(scalar($peer->sent), 1, 'P4: nobody sends the batch while the lease lasts');
@@ -155,7 +155,7 @@ like($said,
 is(outbox(), <<"OUT" =~ s/\n\z//r, 'P4: each key has a fate of its own');
 $key{denied} dead 1 AccessDenied
 $key{internal} waiting 1 InternalError
-$key{other} waiting 0 -
+$key{other} waiting 0
 $key{quiet} waiting 1 MissingFromAnswer
 $key{slow} waiting 0 SlowDown
 $key{strange} waiting 1 NoSuchCodeInAnyManual
@@ -180,7 +180,7 @@ foreach my $round (2 .. 4)
 is(outbox(), <<"OUT" =~ s/\n\z//r, 'P4: SlowDown is never counted, others end');
 $key{denied} dead 1 AccessDenied
 $key{internal} dead 3 InternalError
-$key{other} waiting 0 -
+$key{other} waiting 0
 $key{quiet} dead 3 MissingFromAnswer
 $key{slow} waiting 0 SlowDown
 $key{strange} dead 3 NoSuchCodeInAnyManual
