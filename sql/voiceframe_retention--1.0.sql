@@ -145,6 +145,7 @@ CREATE TABLE vf_put_off (
 	look_at timestamptz NOT NULL,
 	noted_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
+CREATE INDEX vf_put_off_session ON vf_put_off (session_id);
 CREATE INDEX vf_put_off_look ON vf_put_off (look_at);
 COMMENT ON TABLE vf_put_off IS
 	'sessions below the marks of vf_sweep to be looked at again, by id';

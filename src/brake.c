@@ -199,7 +199,8 @@ vf_brake_check(const VfSource *source, const VfRules *rules,
 {
 	if (confirm > 0)
 	{
-		int64		allowed = confirm + confirm / 100;
+		int64		allowed = confirm > PG_INT64_MAX / 2 ?
+			PG_INT64_MAX - 1 : confirm + confirm / 100;
 
 		if (count_due(source, rules, allowed + 1) > allowed)
 			raise_brake(source, rules,

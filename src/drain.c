@@ -305,6 +305,7 @@ vf_drain_run(const VfDrainOptions *opt, VfDrainResult *result)
 	int			n;
 	ErrorData  *error;
 
+	vf_preflight_primary();
 	memset(&d, 0, sizeof(d));
 	memset(result, 0, sizeof(*result));
 	d.opt = opt;

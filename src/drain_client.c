@@ -22,6 +22,9 @@
 
 #define CONNECT_TIMEOUT 10000
 
+/* Too long for a key of S3 in any encoding: not worth converting, bytes. */
+#define MAX_CONVERTED 65536
+
 /* How many known objects the probe looks for, and how long for each, ms. */
 #define PROBE_KEYS 20
 #define PROBE_TIMEOUT 10000
@@ -75,13 +78,14 @@ vf_drain_utf8(const char *key, size_t *len)
 {
 	int			encoding = GetDatabaseEncoding();
 	int			size = (int) strlen(key);
-	int			room = size * MAX_CONVERSION_GROWTH + 1;
+	int			room = Min(size, MAX_CONVERTED) * MAX_CONVERSION_GROWTH + 1;
 	char	   *utf8;
 	Oid			proc;
 	int			done;
 
 	*len = size;
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII ||
+		size > MAX_CONVERTED)
 		return pstrdup(key);
 	proc = FindDefaultConversionProc(encoding, PG_UTF8);
 	if (!OidIsValid(proc))

@@ -27,6 +27,12 @@
 #include "settings.h"
 #include "wake.h"
 
+/*
+ * What no key of S3 comes near, an application's column may still hold: an
+ * entry of such keys must stay a value that the database can store.
+ */
+#define MAX_ENTRY_BYTES (16 * 1024 * 1024)
+
 /* What a collected key becomes. */
 typedef enum VfPackKind
 {
@@ -205,6 +211,7 @@ write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
 {
 	Datum		keys[VF_OUTBOX_MAX_KEYS];
 	int64		total = 0;
+	Size		bytes = 0;
 	int			n = 0;
 
 	for (int i = 0; i < pack->nkeys; i++)
@@ -212,11 +219,13 @@ write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
 		if (pack->kind[i] != kind)
 			continue;
 		keys[n++] = PointerGetDatum(pack->keys[i]);
+		bytes += VARSIZE(pack->keys[i]);
 		total++;
-		if (n == VF_OUTBOX_MAX_KEYS)
+		if (n == VF_OUTBOX_MAX_KEYS || bytes > MAX_ENTRY_BYTES)
 		{
 			insert_entry(pack, state, keys, n, code, message);
 			n = 0;
+			bytes = 0;
 		}
 	}
 	insert_entry(pack, state, keys, n, code, message);

@@ -41,15 +41,21 @@ vf_preflight_settings_fault(void)
 }
 
 void
-vf_preflight(void)
+vf_preflight_primary(void)
 {
-	char	   *fault;
-
 	if (RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("nothing can be deleted on a standby server"),
 				 errhint("Call it on the primary.")));
+}
+
+void
+vf_preflight(void)
+{
+	char	   *fault;
+
+	vf_preflight_primary();
 	fault = vf_preflight_settings_fault();
 	if (fault != NULL)
 		ereport(ERROR,

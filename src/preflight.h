@@ -15,6 +15,12 @@
  */
 extern void vf_preflight(void);
 
+/*
+ * Only its first part: raises on a standby.  Called before a run begins, for
+ * there not even a refusal can be put on record.
+ */
+extern void vf_preflight_primary(void);
+
 /* The same as an answer: NULL, or the line that is wrong. Palloc'd. */
 extern char *vf_preflight_settings_fault(void);
 

@@ -613,6 +613,7 @@ vf_purge_run(const VfPurgeOptions *opt, VfPurgeResult *result)
 	ErrorData  *error;
 	bool		complete;
 
+	vf_preflight_primary();
 	init_run(&run, opt, result);
 	if (opt->commits)
 	{

@@ -283,6 +283,11 @@ hold_payments(const VfPart *part)
 	{
 		vf_db_lock(orders, RowExclusiveLock, SHARE_LOCK_TIMEOUT);
 		guard = vf_source_guard_state(part->source);
+		if (vf_source_guard_failing())
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("a payment is under way that the payment guard could not link to its session"),
+					 errhint("The sessions are looked at again in the next run.")));
 	}
 	if (guard != VF_GUARD_STANDS)
 		vf_db_lock(orders, ShareLock, SHARE_LOCK_TIMEOUT);

@@ -40,10 +40,12 @@ mark_interrupted(const char *kind)
 	vf_db_arg_text(&args, kind);
 	vf_db_run_self("UPDATE {vf}.vf_run r SET outcome = 'interrupted',"
 				" ended_at = pg_catalog.clock_timestamp()"
-				" WHERE r.outcome = 'running' AND r.kind = $1"
-				" AND NOT EXISTS (SELECT"
-				" FROM pg_catalog.pg_stat_get_activity(r.pid) a"
-				" WHERE a.backend_start = r.backend_start)", &args);
+				" WHERE r.id IN (SELECT v.id FROM {vf}.vf_run v"
+				   " WHERE v.outcome = 'running' AND v.kind = $1"
+				   " AND NOT EXISTS (SELECT"
+				   " FROM pg_catalog.pg_stat_get_activity(v.pid) a"
+				   " WHERE a.backend_start = v.backend_start)"
+				   " FOR UPDATE OF v SKIP LOCKED)", &args);
 }
 
 int64

@@ -337,11 +337,45 @@ recheck_table(const VfTable *table, const char *what)
 				 errhint("The next run follows the new name.")));
 }
 
+static bool
+same_keys(const VfTable *a, const VfTable *b)
+{
+	if (a->nkeys != b->nkeys)
+		return false;
+	for (int i = 0; i < a->nkeys; i++)
+		if (strcmp(a->keys[i].name, b->keys[i].name) != 0)
+			return false;
+	return true;
+}
+
+/* The registration and the reference columns are still those of the run. */
+static void
+recheck_columns(const VfSource *source)
+{
+	VfSource	now;
+	Row			row;
+
+	memset(&now, 0, sizeof(now));
+	load_row(&row, &now);
+	vf_source_describe(&now, row.sessions.relid, row.orders.relid,
+					   row.columns);
+	if (row.sessions.relid != source->sessions.relid ||
+		row.orders.relid != source->orders.relid ||
+		now.guard != source->guard ||
+		!same_keys(&now.sessions, &source->sessions) ||
+		!same_keys(&now.orders, &source->orders))
+		ereport(ERROR,
+				(errcode(VF_ERRCODE_REGISTRATION),
+				 errmsg("the registration or a reference column changed during the run"),
+				 errhint("The next run takes it up.")));
+}
+
 void
 vf_source_recheck(const VfSource *source)
 {
 	recheck_table(&source->sessions, "sessions");
 	recheck_table(&source->orders, "orders");
+	recheck_columns(source);
 }
 
 /* ---- storing ---- */

@@ -174,6 +174,13 @@ typedef enum VfGuardState
 
 extern VfGuardState vf_source_guard_state(const VfSource *source);
 
+/*
+ * Is a payment under way whose guard could not lock its session, because the
+ * table or a column had another name then?  Asked with the tables locked, so
+ * that no such payment can begin.
+ */
+extern bool vf_source_guard_failing(void);
+
 /* Install the triggers that the source wants, replacing those that stand. */
 extern void vf_source_guard_install(const VfSource *source);
 extern void vf_source_guard_remove(const VfSource *source);

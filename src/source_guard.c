@@ -42,10 +42,14 @@ append_row(StringInfo buf, const VfSource *source, const char *alias)
 	appendStringInfoString(buf, ")");
 }
 
+/* The advisory lock of payments whose guard could not do its work. */
+#define VF_GUARD_FAILED_LOCK "8602374650911"
+
 /*
- * The guard's body.  It catches only what changed names and rights raise: the
- * purge notices those itself.  What the lock raises (40001, 40P01, 55P03,
- * 57014) must reach the payment, for it is the protection.
+ * The guard's body.  It catches only what changed names and rights raise; such
+ * a payment has no lock on its session, and says so by a lock of its own that
+ * a purge asks for (vf_source_guard_failing).  What the row lock raises (40001,
+ * 40P01, 55P03, 57014) must reach the payment, for it is the protection.
  */
 static char *
 guard_body(const VfSource *source)
@@ -67,6 +71,8 @@ guard_body(const VfSource *source)
 					 "EXCEPTION\n"
 					 "\tWHEN syntax_error_or_access_rule_violation OR"
 					 " invalid_schema_name THEN\n"
+					 "\t\tPERFORM pg_catalog.pg_advisory_xact_lock_shared("
+					 VF_GUARD_FAILED_LOCK ");\n"
 					 "\t\tRETURN NULL;\n"
 					 "END\n",
 					 source->sessions.quoted, source->quoted[VF_S_TOKEN],
@@ -203,4 +209,14 @@ vf_source_guard_state(const VfSource *source)
 	if (!vf_db_bool(0, 0))
 		return VF_GUARD_MISSING;
 	return vf_db_bool(0, 1) ? VF_GUARD_STANDS : VF_GUARD_DISABLED;
+}
+
+bool
+vf_source_guard_failing(void)
+{
+	vf_db_run_self("SELECT CASE WHEN pg_catalog.pg_try_advisory_lock("
+				   VF_GUARD_FAILED_LOCK ") THEN"
+				   " NOT pg_catalog.pg_advisory_unlock("
+				   VF_GUARD_FAILED_LOCK ") ELSE true END", NULL);
+	return vf_db_bool(0, 0);
 }

@@ -155,6 +155,10 @@ static bool allowed;
 /* When the next purge is due; draining stops for it. */
 static TimestampTz next_purge;
 
+/* When the last purge ended, and how; 0 if there was none. */
+static TimestampTz purged_at = 0;
+static bool purge_failed = false;
+
 /* Did the drain stop before the end? */
 static bool more_to_drain;
 
@@ -239,12 +243,22 @@ ms_from_now(int64 ms)
 	return GetCurrentTimestamp() + ms * 1000;
 }
 
+/* Worked out anew each time, so that a reload of naptime counts at once. */
+static TimestampTz
+purge_due(void)
+{
+	int64		pause = vf_naptime * INT64CONST(1000);
+
+	if (purge_failed)
+		pause = Max(pause, ERROR_PAUSE);
+	return purged_at == 0 ? 0 : purged_at + pause * 1000;
+}
+
 static void
 loop(void)
 {
 	TimestampTz next_drain;
 
-	next_purge = GetCurrentTimestamp();
 	for (;;)
 	{
 		MemoryContextReset(cycle_context);
@@ -254,13 +268,15 @@ loop(void)
 			vf_stats_free(slot);
 			leave("the extension is not installed", false);
 		}
+		next_purge = purge_due();
 		if (allowed)
 		{
 			if (GetCurrentTimestamp() >= next_purge)
-				next_purge = run_work(purge, "purging sessions") ?
-					ms_from_now(vf_naptime * INT64CONST(1000)) :
-					ms_from_now(Max(vf_naptime * INT64CONST(1000),
-									ERROR_PAUSE));
+			{
+				purge_failed = !run_work(purge, "purging sessions");
+				purged_at = GetCurrentTimestamp();
+				next_purge = purge_due();
+			}
 			more_to_drain = false;
 			next_drain = run_work(drain, "draining the outbox") ?
 				ms_from_now(more_to_drain ? 0 : POLL_INTERVAL) :
