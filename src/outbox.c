@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "db.h"
 #include "outbox.h"
 #include "settings.h"
@@ -81,6 +82,7 @@ vf_outbox_pack(int64 run_id, const char *endpoint, const char *bucket)
 static int *
 find_slot(VfOutboxPack *pack, const char *key, int len, uint32 hash)
 {
+	Assert(len > 0);
 	for (uint32 i = hash;; i++)
 	{
 		int		   *slot = &pack->slots[i & pack->mask];
@@ -138,9 +140,9 @@ vf_outbox_deletable(const List *prefixes, const char *key, int len)
 	{
 		const char *prefix = lfirst(lc);
 
-		int			n = (int) strlen(prefix);
+		size_t		n = strlen(prefix);
 
-		if (n <= len && memcmp(key, prefix, n) == 0)
+		if (len > 0 && n <= (size_t) len && memcmp(key, prefix, n) == 0)
 			return true;
 	}
 	return false;
@@ -152,7 +154,7 @@ collect(VfOutboxPack *pack, const char *key, int len, VfPackKind kind)
 	int		   *slot;
 	uint32		hash;
 
-	if (key == NULL || len == 0)
+	if (key == NULL || len <= 0)
 		return;
 	make_room(pack);
 	hash = hash_bytes((const unsigned char *) key, len);
