@@ -489,17 +489,6 @@ vf_db_installed(void)
 }
 
 Oid
-vf_db_extension_oid(void)
-{
-	Oid			oid,
-				owner,
-				schema;
-
-	require_extension(&oid, &owner, &schema);
-	return oid;
-}
-
-Oid
 vf_db_extension_owner(void)
 {
 	Oid			oid,

@@ -131,7 +131,7 @@ extern void vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms);
 /* ---- the extension itself ---- */
 
 extern bool vf_db_installed(void);
-extern Oid	vf_db_extension_oid(void);	/* raises an error if not installed */
+/* Raises an error if it is not installed. */
 extern Oid	vf_db_extension_owner(void);
 extern const char *vf_db_schema(void);	/* quoted name */
 

@@ -581,22 +581,3 @@ vf_outbox_prune(TimestampTz before)
 				   " WHERE state = 'cancelled' AND next_attempt_at < $1"
 				   " FOR UPDATE SKIP LOCKED)", &args);
 }
-
-TimestampTz
-vf_outbox_next_due(const char *endpoint, const char *bucket)
-{
-	VfDbArgs	args = {0};
-	VfDbSection section;
-	TimestampTz due = DT_NOEND;
-
-	vf_db_arg_text(&args, endpoint);
-	vf_db_arg_text(&args, bucket);
-	vf_db_enter_self(&section);
-	if (vf_db_runf("SELECT next_attempt_at FROM {vf}.vf_outbox"
-				   " WHERE state IN ('waiting', 'claimed')"
-				   " AND endpoint = $1 AND bucket = $2"
-				   " ORDER BY next_attempt_at LIMIT 1", &args) > 0)
-		due = vf_db_time(0, 0);
-	vf_db_leave(&section);
-	return due;
-}

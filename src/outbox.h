@@ -125,8 +125,4 @@ extern void vf_outbox_discard(void);
 /* Forget cancelled keys older than this. */
 extern void vf_outbox_prune(TimestampTz before);
 
-/* When the next entry of the bucket falls due; DT_NOEND if none waits. */
-extern TimestampTz vf_outbox_next_due(const char *endpoint,
-									  const char *bucket);
-
 #endif							/* VF_OUTBOX_H */

@@ -201,13 +201,6 @@ row_is_ours(void)
 		(Oid) vf_db_int(0, AT_DATABASE) == MyDatabaseId;
 }
 
-void
-vf_source_require_adopted(void)
-{
-	if (read_row() && !row_is_ours())
-		not_adopted();
-}
-
 /* A key column that was registered and is gone would lose references. */
 static void
 check_key_columns(const VfTable *table, char **names, int n)

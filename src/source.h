@@ -107,9 +107,6 @@ extern VfSource *vf_source_load(VfSourceUse use);
  */
 extern void vf_source_recheck(const VfSource *source);
 
-/* Is this database the one that was registered?  Raises if not. */
-extern void vf_source_require_adopted(void);
-
 /* Raise VF_ERRCODE_REGISTRATION unless it is a table that can be registered. */
 extern void vf_source_check_form(Oid relid, const char *what,
 								 const char *quoted);
