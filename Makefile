@@ -14,6 +14,9 @@ OBJS = \
 	src/worker_launch.o \
 	src/purge.o \
 	src/purge_batch.o \
+	src/purge_part.o \
+	src/purge_pick.o \
+	src/purge_plan.o \
 	src/purge_preview.o \
 	src/purge_deleted.o \
 	src/brake.o \

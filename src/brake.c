@@ -11,8 +11,9 @@
  *	   that were last kept as paid are now due.  "Last kept" is a sample of up
  *	   to 1,000 sessions, taken by each full sweep by the hash of their id.
  *
- * Counting stops at the limit; the exact figures are worked out for the error
- * alone.
+ * A full sweep has picked all that is due and brings the number along; for any
+ * other run what is due is counted, up to the limit.  The exact figures are
+ * worked out for the error alone.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,14 +48,25 @@ count_as_owner(const VfSource *source, const VfRules *rules,
 	return n;
 }
 
+/* What is due: known, or to be counted. */
+typedef struct Due
+{
+	const VfSource *source;
+	const VfRules *rules;
+	int64		picked;
+	bool		all;			/* picked is all there is */
+} Due;
+
 /* Sessions due, counted up to max. */
 static int64
-count_due(const VfSource *source, const VfRules *rules, int64 max)
+count_due(const Due *due, int64 max)
 {
 	VfDbArgs	more = {0};
 
+	if (due->all)
+		return due->picked;
 	vf_db_arg(&more, INT8OID, Int64GetDatum(max));
-	return count_as_owner(source, rules,
+	return count_as_owner(due->source, due->rules,
 						  "SELECT pg_catalog.count(*) FROM (SELECT 1"
 						  " FROM {sessions} s"
 						  " WHERE {time_due} AND NOT {blocked} LIMIT $7) x",
@@ -153,20 +165,22 @@ daily_limit(const VfSource *source, const VfRules *rules, int64 purged,
 }
 
 static void
-check_too_much(const VfSource *source, const VfRules *rules, int64 at_most)
+check_too_much(const Due *due)
 {
+	const VfSource *source = due->source;
+	const VfRules *rules = due->rules;
 	int64		purged = vf_runlog_purged_last_day(rules->now);
 	const char *which;
 	int64		limit;
 
-	/* Small against the floor: nothing needs counting. */
-	if (at_most >= 0 && at_most + purged <= vf_purge_brake_rows)
+	/* A few in a run that looked at what is new: nothing needs counting. */
+	if (due->picked + purged <= vf_purge_brake_rows)
 		return;
-	if (count_due(source, rules, Max(vf_purge_brake_rows - purged, 0) + 1) +
-		purged <= vf_purge_brake_rows)
+	if (count_due(due, Max(vf_purge_brake_rows - purged, 0) + 1) + purged <=
+		vf_purge_brake_rows)
 		return;
 	limit = daily_limit(source, rules, purged, &which);
-	if (count_due(source, rules, Max(limit - purged, 0) + 1) + purged > limit)
+	if (count_due(due, Max(limit - purged, 0) + 1) + purged > limit)
 		raise_brake(source, rules,
 					psprintf("with %lld purged in the last day, more would go than %lld, the limit by %s",
 							 (long long) purged, (long long) limit, which));
@@ -174,41 +188,41 @@ check_too_much(const VfSource *source, const VfRules *rules, int64 at_most)
 
 /* (b): has what kept sessions been lost? */
 static void
-check_loss(const VfSource *source, const VfRules *rules, const VfSweep *sweep,
-		   int64 at_most)
+check_loss(const Due *due, const VfSweep *sweep)
 {
 	int64		lost;
 
-	if (sweep->known && sweep->orders_seen &&
-		vf_brake_orders_empty(source, rules) &&
-		count_due(source, rules, 1) > 0)
-		raise_brake(source, rules,
+	if (due->picked > 0 && sweep->known && sweep->orders_seen &&
+		vf_brake_orders_empty(due->source, due->rules))
+		raise_brake(due->source, due->rules,
 					"the orders table is empty and was not before");
-	if (at_most >= 0 && at_most < 10)
+	if (due->picked < 10)
 		return;
-	lost = count_lost(source, rules, sweep);
+	lost = count_lost(due->source, due->rules, sweep);
 	if (lost >= 10 && lost * 100 > sweep->n_sample)
-		raise_brake(source, rules,
+		raise_brake(due->source, due->rules,
 					psprintf("of %d sessions last kept as paid, %lld are now due",
 							 sweep->n_sample, (long long) lost));
 }
 
 int64
 vf_brake_check(const VfSource *source, const VfRules *rules,
-			   const VfSweep *sweep, int64 at_most, int64 confirm)
+			   const VfSweep *sweep, int64 picked, bool full, int64 confirm)
 {
+	Due			due = {source, rules, picked, full};
+
 	if (confirm > 0)
 	{
 		int64		allowed = confirm > PG_INT64_MAX / 2 ?
 			PG_INT64_MAX - 1 : confirm + confirm / 100;
 
-		if (count_due(source, rules, allowed + 1) > allowed)
+		if (count_due(&due, allowed + 1) > allowed)
 			raise_brake(source, rules,
 						psprintf("%lld were confirmed and more than 1 %% above that are due",
 								 (long long) confirm));
 		return allowed;
 	}
-	check_loss(source, rules, sweep, at_most);
-	check_too_much(source, rules, at_most);
+	check_loss(&due, sweep);
+	check_too_much(&due);
 	return PG_INT64_MAX;
 }

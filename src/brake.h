@@ -14,13 +14,13 @@
 /*
  * Before the first row goes: raise VF_ERRCODE_BRAKE if more is due than a day
  * may delete unconfirmed, or if what kept sessions seems to be lost.
- * at_most is an upper bound of what can be due now, or -1 if unknown; it
- * spares the count where it is small.  confirm is the number that a person
- * has confirmed, or 0.  Returns how many sessions this run may delete
+ * picked is what this run found due: all there is in a full sweep, and what
+ * else may be due is counted where it matters.  confirm is the number that a
+ * person has confirmed, or 0.  Returns how many sessions this run may delete
  * (PG_INT64_MAX: no bound).
  */
 extern int64 vf_brake_check(const VfSource *source, const VfRules *rules,
-							const VfSweep *sweep, int64 at_most,
+							const VfSweep *sweep, int64 picked, bool full,
 							int64 confirm);
 
 /* Has orders no row at all? */

@@ -14,6 +14,7 @@
 #include "access/genam.h"
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
@@ -21,8 +22,12 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "nodes/params.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -118,12 +123,17 @@ vf_db_arg_text(VfDbArgs *args, const char *value)
 		vf_db_arg(args, TEXTOID, CStringGetTextDatum(value));
 }
 
+Datum
+vf_db_text_array(Datum *values, int n)
+{
+	return PointerGetDatum(construct_array(values, n, TEXTOID, -1, false,
+										   TYPALIGN_INT));
+}
+
 void
 vf_db_arg_text_datums(VfDbArgs *args, Datum *values, int n)
 {
-	vf_db_arg(args, TEXTARRAYOID,
-			  PointerGetDatum(construct_array(values, n, TEXTOID, -1, false,
-											  TYPALIGN_INT)));
+	vf_db_arg(args, TEXTARRAYOID, vf_db_text_array(values, n));
 }
 
 void
@@ -168,18 +178,31 @@ flatten_result(void)
 	MemoryContextSwitchTo(old);
 }
 
-uint64
-vf_db_run(const char *sql, const VfDbArgs *args)
+/* Execute a statement for its result table, or for a receiver of its rows. */
+static void
+execute(const char *sql, const VfDbArgs *args, DestReceiver *receiver)
 {
 	static const VfDbArgs none = {0};
 	MemoryContext context = CurrentMemoryContext;
 	bool		pushed = !ActiveSnapshotSet();
+	SPIExecuteOptions options = {0};
+	ParamListInfo params;
 	int			rc;
 
 	if (args == NULL)
 		args = &none;
 	SPI_freetuptable(SPI_tuptable);
 	SPI_tuptable = NULL;
+	params = makeParamList(args->n);
+	for (int i = 0; i < args->n; i++)
+	{
+		params->params[i].value = args->values[i];
+		params->params[i].isnull = args->nulls[i] == 'n';
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = args->types[i];
+	}
+	options.params = params;
+	options.dest = receiver;
 
 	/*
 	 * SPI takes a snapshot for the statement itself, but parsing wants one
@@ -188,9 +211,7 @@ vf_db_run(const char *sql, const VfDbArgs *args)
 	 */
 	if (pushed)
 		PushActiveSnapshot(GetTransactionSnapshot());
-	rc = SPI_execute_with_args(sql, args->n, (Oid *) args->types,
-							   (Datum *) args->values, args->nulls,
-							   false, 0);
+	rc = SPI_execute_extended(sql, &options);
 	if (rc < 0)
 		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
 	flatten_result();
@@ -202,6 +223,60 @@ vf_db_run(const char *sql, const VfDbArgs *args)
 	 * what the caller allocates belongs where it was.
 	 */
 	MemoryContextSwitchTo(context);
+}
+
+uint64
+vf_db_run(const char *sql, const VfDbArgs *args)
+{
+	execute(sql, args, NULL);
+	return SPI_processed;
+}
+
+/* A DestReceiver that hands each row on. */
+typedef struct RowReceiver
+{
+	DestReceiver base;
+	VfDbRow		row;
+	void	   *arg;
+	MemoryContext context;
+} RowReceiver;
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	RowReceiver *receiver = (RowReceiver *) self;
+	MemoryContext old = MemoryContextSwitchTo(receiver->context);
+
+	slot_getallattrs(slot);
+	receiver->row(receiver->arg, slot->tts_values, slot->tts_isnull);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static void
+receive_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+	(void) self;
+	(void) operation;
+	(void) desc;
+}
+
+static void
+receive_nothing(DestReceiver *self)
+{
+	(void) self;
+}
+
+uint64
+vf_db_each(const char *sql, const VfDbArgs *args, VfDbRow row, void *arg)
+{
+	RowReceiver receiver = {
+		{receive_row, receive_startup, receive_nothing, receive_nothing,
+		DestNone},
+		row, arg, CurrentMemoryContext
+	};
+
+	execute(sql, args, &receiver.base);
 	return SPI_processed;
 }
 
@@ -238,18 +313,6 @@ vf_db_text(uint64 row, int col)
 	if (vf_db_is_null(row, col))
 		return NULL;
 	return TextDatumGetCString(vf_db_datum(row, col));
-}
-
-const char *
-vf_db_bytes(uint64 row, int col, int *len)
-{
-	text	   *value;
-
-	if (vf_db_is_null(row, col))
-		return NULL;
-	value = DatumGetTextPP(vf_db_datum(row, col));
-	*len = (int) VARSIZE_ANY_EXHDR(value);
-	return VARDATA_ANY(value);
 }
 
 int64
@@ -406,6 +469,23 @@ vf_db_try(VfDbBody body, void *arg)
 	return error;
 }
 
+/*
+ * A snapshot taken later has no older horizon: those under way then are among
+ * those under way now, or began later.
+ */
+TransactionId
+vf_db_horizon(void)
+{
+	return GetTransactionSnapshot()->xmin;
+}
+
+int32
+vf_db_age(TransactionId xid)
+{
+	return DatumGetInt32(DirectFunctionCall1(xid_age,
+											 TransactionIdGetDatum(xid)));
+}
+
 void
 vf_db_require_read_committed(const char *what, const char *hint)
 {
@@ -438,6 +518,20 @@ vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms)
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 		(void) find_all_inheritors(relid, mode, NULL);
 	AtEOXact_GUC(false, nest_level);
+}
+
+BlockNumber
+vf_db_pages(Oid relid)
+{
+	Relation	rel = try_relation_open(relid, NoLock);
+	BlockNumber pages = 0;
+
+	if (rel == NULL)
+		return 0;
+	if (RELKIND_HAS_STORAGE(rel->rd_rel->relkind))
+		pages = RelationGetNumberOfBlocks(rel);
+	relation_close(rel, NoLock);
+	return pages;
 }
 
 /* ---- the extension itself ---- */

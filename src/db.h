@@ -9,6 +9,7 @@
 #define VF_DB_H
 
 #include "datatype/timestamp.h"
+#include "storage/block.h"
 #include "storage/lockdefs.h"
 
 /* ---- text of statements ---- */
@@ -43,7 +44,8 @@ extern void vf_db_arg(VfDbArgs *args, Oid type, Datum value);
 extern void vf_db_arg_null(VfDbArgs *args, Oid type);
 /* text; NULL gives a null */
 extern void vf_db_arg_text(VfDbArgs *args, const char *value);
-/* text[] of text datums; n may be 0 */
+/* text[] of text datums, palloc'd; n may be 0 */
+extern Datum vf_db_text_array(Datum *values, int n);
 extern void vf_db_arg_text_datums(VfDbArgs *args, Datum *values, int n);
 /* text[]; n may be 0 */
 extern void vf_db_arg_texts(VfDbArgs *args, char *const *values, int n);
@@ -61,6 +63,15 @@ extern void vf_db_close(void);
  */
 extern uint64 vf_db_run(const char *sql, const VfDbArgs *args);
 
+/*
+ * The same, with each row handed to a function instead of kept: memory does
+ * not grow with the result.  Values live until the function returns.  It runs
+ * in the caller's memory context and must not run statements.
+ */
+typedef void (*VfDbRow) (void *arg, const Datum *values, const bool *nulls);
+extern uint64 vf_db_each(const char *sql, const VfDbArgs *args, VfDbRow row,
+						 void *arg);
+
 /* The same for a template without names but {vf}. */
 extern uint64 vf_db_runf(const char *template, const VfDbArgs *args);
 
@@ -68,8 +79,6 @@ extern uint64 vf_db_runf(const char *template, const VfDbArgs *args);
 extern bool vf_db_is_null(uint64 row, int col);
 extern Datum vf_db_datum(uint64 row, int col);	/* by-reference: not copied */
 extern char *vf_db_text(uint64 row, int col);	/* palloc'd, NULL if null */
-/* The bytes of a text, not copied, not terminated; NULL if null. */
-extern const char *vf_db_bytes(uint64 row, int col, int *len);
 extern int64 vf_db_int(uint64 row, int col);	/* int8 column, 0 if null */
 extern bool vf_db_bool(uint64 row, int col);	/* false if null */
 extern TimestampTz vf_db_time(uint64 row, int col); /* DT_NOBEGIN if null */
@@ -116,6 +125,14 @@ extern void vf_db_commit(void);
 typedef void (*VfDbBody) (void *arg);
 extern struct ErrorData *vf_db_try(VfDbBody body, void *arg);
 
+/*
+ * The horizon: all transactions before it are over, and what they wrote is
+ * seen by every statement from here on.  The age of a transaction is how many
+ * have begun since, as age(xmin) tells it in this transaction.
+ */
+extern TransactionId vf_db_horizon(void);
+extern int32 vf_db_age(TransactionId xid);
+
 /* Raise an error unless statements see what others commit in between. */
 extern void vf_db_require_read_committed(const char *what, const char *hint);
 
@@ -127,6 +144,9 @@ extern void vf_db_assert_idle(const char *where);
  * still exists; with a timeout in ms (0: none), raising 55P03 when it passes.
  */
 extern void vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms);
+
+/* Pages of a table that is locked; 0 if it has none of its own. */
+extern BlockNumber vf_db_pages(Oid relid);
 
 /* ---- the extension itself ---- */
 

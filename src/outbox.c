@@ -34,13 +34,24 @@
  */
 #define MAX_ENTRY_BYTES (16 * 1024 * 1024)
 
+/* How many keys a look into a hash table is begun before it is needed. */
+#define FETCH_AHEAD 16
+
 /* What a collected key becomes. */
 typedef enum VfPackKind
 {
 	PACK_QUEUE,
 	PACK_OUTSIDE,				/* not under a deletable prefix */
-	PACK_KEEP					/* an order keeps its session */
+	PACK_KEEP,					/* an order keeps its session */
+	PACK_AGAIN					/* the same as one before */
 } VfPackKind;
+
+typedef struct PackedKey
+{
+	text	   *key;
+	uint32		hash;
+	VfPackKind	kind;
+} PackedKey;
 
 struct VfOutboxPack
 {
@@ -48,13 +59,9 @@ struct VfOutboxPack
 	const char *endpoint;
 	const char *bucket;
 	List	   *prefixes;
-	text	  **keys;			/* distinct */
-	VfPackKind *kind;			/* parallel */
+	PackedKey  *keys;
 	int			nkeys;
 	int			max_keys;
-	uint32	   *hash;			/* parallel */
-	int		   *slots;			/* hash of key numbers, -1: free */
-	uint32		mask;
 };
 
 /* ---- putting keys in ---- */
@@ -69,66 +76,51 @@ vf_outbox_pack(int64 run_id, const char *endpoint, const char *bucket)
 	pack->bucket = bucket;
 	pack->prefixes = vf_settings_list(vf_deletable_prefixes);
 	pack->max_keys = VF_OUTBOX_MAX_KEYS;
-	pack->keys = palloc(sizeof(text *) * pack->max_keys);
-	pack->kind = palloc(sizeof(VfPackKind) * pack->max_keys);
-	pack->hash = palloc(sizeof(uint32) * pack->max_keys);
+	pack->keys = palloc(sizeof(PackedKey) * pack->max_keys);
 	return pack;
 }
 
+static bool
+same_key(const PackedKey *a, const PackedKey *b)
+{
+	return a->hash == b->hash && VARSIZE(a->key) == VARSIZE(b->key) &&
+		memcmp(a->key, b->key, VARSIZE(a->key)) == 0;
+}
+
 /*
- * The slot of the key, or the free one where it belongs.  Hashes are compared
- * first: the keys themselves are far from the cache.
+ * Mark all but the first of equal keys; a reason to keep one keeps it.  Done
+ * for all at once, so that the slots to come can be fetched ahead: each is far
+ * from the last one, and waiting for memory is most of the work.
  */
-static int *
-find_slot(VfOutboxPack *pack, const char *key, int len, uint32 hash)
-{
-	Assert(len > 0);
-	for (uint32 i = hash;; i++)
-	{
-		int		   *slot = &pack->slots[i & pack->mask];
-
-		if (*slot < 0 ||
-			(pack->hash[*slot] == hash &&
-			 (int) VARSIZE(pack->keys[*slot]) - VARHDRSZ == len &&
-			 memcmp(VARDATA(pack->keys[*slot]), key, len) == 0))
-			return slot;
-	}
-}
-
-/* Where a key goes that is not there yet. */
-static int *
-free_slot(VfOutboxPack *pack, uint32 hash)
-{
-	for (uint32 i = hash;; i++)
-	{
-		if (pack->slots[i & pack->mask] < 0)
-			return &pack->slots[i & pack->mask];
-	}
-}
-
-/* Room for one key more, with the hash at most half full. */
 static void
-make_room(VfOutboxPack *pack)
+mark_duplicates(VfOutboxPack *pack)
 {
-	if (pack->nkeys == pack->max_keys)
-	{
-		pack->max_keys *= 2;
-		pack->keys = repalloc_huge(pack->keys,
-								   sizeof(text *) * pack->max_keys);
-		pack->kind = repalloc_huge(pack->kind,
-								   sizeof(VfPackKind) * pack->max_keys);
-		pack->hash = repalloc_huge(pack->hash,
-								   sizeof(uint32) * pack->max_keys);
-	}
-	else if (pack->slots != NULL)
-		return;
-	if (pack->slots != NULL)
-		pfree(pack->slots);
-	pack->mask = pg_nextpower2_32(pack->max_keys * 2) - 1;
-	pack->slots = palloc(sizeof(int) * (pack->mask + 1));
-	memset(pack->slots, -1, sizeof(int) * (pack->mask + 1));
+	uint32		n = pg_nextpower2_32((uint32) pack->nkeys * 2 + 1);
+	uint32		mask = n - 1;
+	int		   *slots = MemoryContextAllocHuge(CurrentMemoryContext,
+											   sizeof(int) * n);
+
+	memset(slots, -1, sizeof(int) * n);
 	for (int i = 0; i < pack->nkeys; i++)
-		*free_slot(pack, pack->hash[i]) = i;
+	{
+		PackedKey  *key = &pack->keys[i];
+		uint32		at = key->hash & mask;
+
+		if (i + FETCH_AHEAD < pack->nkeys)
+			__builtin_prefetch(&slots[key[FETCH_AHEAD].hash & mask]);
+		while (slots[at] >= 0 && !same_key(&pack->keys[slots[at]], key))
+			at = (at + 1) & mask;
+		if (slots[at] < 0)
+		{
+			slots[at] = i;
+			continue;
+		}
+		if (key->kind == PACK_KEEP &&
+			pack->keys[slots[at]].kind == PACK_QUEUE)
+			pack->keys[slots[at]].kind = PACK_KEEP;
+		key->kind = PACK_AGAIN;
+	}
+	pfree(slots);
 }
 
 bool
@@ -151,25 +143,21 @@ vf_outbox_deletable(const List *prefixes, const char *key, int len)
 static void
 collect(VfOutboxPack *pack, const char *key, int len, VfPackKind kind)
 {
-	int		   *slot;
-	uint32		hash;
+	PackedKey  *packed;
 
 	if (key == NULL || len <= 0)
 		return;
-	make_room(pack);
-	hash = hash_bytes((const unsigned char *) key, len);
-	slot = find_slot(pack, key, len, hash);
-	if (*slot < 0)
+	if (pack->nkeys == pack->max_keys)
 	{
-		*slot = pack->nkeys++;
-		pack->keys[*slot] = cstring_to_text_with_len(key, len);
-		pack->hash[*slot] = hash;
-		pack->kind[*slot] =
-			vf_outbox_deletable(pack->prefixes, key, len) ?
-			kind : PACK_OUTSIDE;
+		pack->max_keys *= 2;
+		pack->keys = repalloc_huge(pack->keys,
+								   sizeof(PackedKey) * pack->max_keys);
 	}
-	else if (kind == PACK_KEEP && pack->kind[*slot] == PACK_QUEUE)
-		pack->kind[*slot] = PACK_KEEP;
+	packed = &pack->keys[pack->nkeys++];
+	packed->key = cstring_to_text_with_len(key, len);
+	packed->hash = hash_bytes((const unsigned char *) key, len);
+	packed->kind = vf_outbox_deletable(pack->prefixes, key, len) ?
+		kind : PACK_OUTSIDE;
 }
 
 void
@@ -218,10 +206,10 @@ write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
 
 	for (int i = 0; i < pack->nkeys; i++)
 	{
-		if (pack->kind[i] != kind)
+		if (pack->keys[i].kind != kind)
 			continue;
-		keys[n++] = PointerGetDatum(pack->keys[i]);
-		bytes += VARSIZE(pack->keys[i]);
+		keys[n++] = PointerGetDatum(pack->keys[i].key);
+		bytes += VARSIZE(pack->keys[i].key);
 		total++;
 		if (n == VF_OUTBOX_MAX_KEYS || bytes > MAX_ENTRY_BYTES)
 		{
@@ -239,6 +227,7 @@ vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued, int64 *cancelled)
 {
 	VfDbSection section;
 
+	mark_duplicates(pack);
 	vf_db_enter_self(&section);
 	*queued = write_kind(pack, PACK_QUEUE, "waiting", NULL, NULL);
 	*cancelled = write_kind(pack, PACK_OUTSIDE, "cancelled",

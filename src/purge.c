@@ -1,12 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * purge.c
- *	  A run of the purge: prepare, look, brake, batches, record.
+ *	  A run of the purge: prepare, pick, brake, batches, record.
  *
- * A full sweep walks each leaf table once, in ranges of blocks, so that it
- * needs no index and never meets the dead rows of its earlier batches.  Between
- * full sweeps a run looks only at what fell due since, and at what was put
- * off: two index ranges, however many paid sessions there are.
+ * All parts are picked before the first row goes, so that the brakes know what
+ * the run is about to do; then they are deleted, batch by batch.
  *
  * With commits, each pass is a transaction of its own and in it a
  * subtransaction, so that an error ends the run with a record instead of
@@ -30,6 +28,8 @@
 #include "preflight.h"
 #include "purge.h"
 #include "purge_batch.h"
+#include "purge_pick.h"
+#include "purge_plan.h"
 #include "settings.h"
 #include "sweep.h"
 #include "wake.h"
@@ -38,11 +38,10 @@
 #define FULL_SWEEP_INTERVAL (60 * 60 * 1000)
 
 /*
- * What a full sweep picks from at a time: large enough for one good plan over
- * orders, small enough for memory to stay a matter of megabytes.
+ * How many picked rows are remembered between brake and batch, 6 bytes each.
+ * The parts that find no room are picked once more.
  */
-#define MAX_PART_ROWS 250000
-#define MAX_PART_BLOCKS 16384
+#define MAX_PICKED (4 * 1024 * 1024)
 
 /*
  * Each row that cannot be deleted costs a dozen statements to find.  After this
@@ -71,51 +70,71 @@ typedef struct Run
 	VfSweep		sweep;
 	VfBucket   *bucket;
 	TimestampTz started;
-	bool		full;
+	VfPlan		plan;
 	int64		allowed;		/* sessions that may still go */
 	bool		contended;		/* a batch was put off: look there again */
-	VfTids		due;			/* of the part at hand */
-	VfTids		left;			/* of it, what could not be deleted */
-	VfTids		failed;
-
-	/* the window of an incremental run, in order of leaf */
-	int			n_window;
-	Oid		   *window_leaf;
-	VfTids		window;
-	char	  **looked_at;		/* put off before, in the window again */
-	int			n_looked_at;
+	VfPass		pass;
+	VfTids		left;			/* of the part, what could not be deleted */
+	VfTids		changed;		/* of the batch, what could not go quickly */
+	VfTids		failed;			/* of the leaf */
 
 	/* what stayed */
 	Sampled    *sample;
 	int			n_sample;
+	uint32		max_hash;		/* above it none is kept */
 	char	  **put_off;
 	int			n_put_off;
 } Run;
 
 /* ---- what stayed ---- */
 
+/* By hash, and the same session's next to each other. */
 static int
 compare_sampled(const void *a, const void *b)
 {
-	uint32		x = ((const Sampled *) a)->hash;
-	uint32		y = ((const Sampled *) b)->hash;
+	const Sampled *x = a;
+	const Sampled *y = b;
 
-	return x < y ? -1 : x > y;
+	if (x->hash != y->hash)
+		return x->hash < y->hash ? -1 : 1;
+	return strcmp(x->id, y->id);
 }
 
-/* Keep the sessions with the smallest hashes: the same ones in every sweep. */
+/* Keep the smallest hashes, each session once. */
+static void
+trim_sample(Run *run)
+{
+	int			kept = 0;
+
+	qsort(run->sample, run->n_sample, sizeof(Sampled), compare_sampled);
+	for (int i = 0; i < run->n_sample; i++)
+	{
+		if (kept < VF_SWEEP_SAMPLE &&
+			(kept == 0 ||
+			 compare_sampled(&run->sample[kept - 1], &run->sample[i]) != 0))
+			run->sample[kept++] = run->sample[i];
+		else
+			pfree(run->sample[i].id);
+	}
+	run->n_sample = kept;
+	if (kept == VF_SWEEP_SAMPLE)
+		run->max_hash = run->sample[kept - 1].hash;
+}
+
+/*
+ * Keep the sessions with the smallest hashes: the same ones in every sweep.  A
+ * session comes once for each order that pays for it.
+ */
 static void
 sample_paid(Run *run, const char *id)
 {
+	uint32		hash = hash_bytes((const unsigned char *) id, strlen(id));
+
+	if (hash > run->max_hash)
+		return;
 	if (run->n_sample == VF_SWEEP_SAMPLE * 2)
-	{
-		qsort(run->sample, run->n_sample, sizeof(Sampled), compare_sampled);
-		for (int i = VF_SWEEP_SAMPLE; i < run->n_sample; i++)
-			pfree(run->sample[i].id);
-		run->n_sample = VF_SWEEP_SAMPLE;
-	}
-	run->sample[run->n_sample].hash =
-		hash_bytes((const unsigned char *) id, strlen(id));
+		trim_sample(run);
+	run->sample[run->n_sample].hash = hash;
 	run->sample[run->n_sample].id = MemoryContextStrdup(run->context, id);
 	run->n_sample++;
 }
@@ -139,6 +158,18 @@ note_stayed(void *arg, const char *id, VfStay why)
 /* ---- preparation ---- */
 
 static void
+forget_picked(VfPart *part)
+{
+	if (part->due.at != NULL)
+		pfree(part->due.at);
+	if (part->knows_kept)
+		pfree(part->kept.at);
+	memset(&part->due, 0, sizeof(part->due));
+	part->knows_kept = false;
+	part->picked = false;
+}
+
+static void
 require_not_paused(const VfSource *source)
 {
 	if (source->pause_reason != NULL)
@@ -158,79 +189,13 @@ needs_full(const Run *run)
 								   FULL_SWEEP_INTERVAL);
 }
 
-/*
- * Find the rows that fell due since the marks, and those put off.  More than
- * one batch of them makes this a full sweep.
- */
-static void
-collect_window(Run *run)
+static bool
+keep_going(const Run *run)
 {
-	VfDbArgs	args = {0};
-	VfDbSection section;
-	VfSource   *source = run->source;
-	int			max = vf_purge_batch_size;
-
-	run->looked_at = vf_sweep_put_off_due(run->started, max,
-										  &run->n_looked_at);
-	vf_rules_args(source, &run->rules, &args);
-	vf_rules_arg_time(source, VF_S_EXPIRES, run->sweep.expires_mark, &args);
-	vf_rules_arg_time(source, VF_S_CREATED, run->sweep.created_mark, &args);
-	vf_db_arg_texts(&args, run->looked_at, run->n_looked_at);
-	vf_db_arg(&args, INT4OID, Int32GetDatum(max + 1));
-	vf_db_enter_owner(&section, source->sessions.owner);
-	run->n_window = (int)
-		vf_db_run(vf_db_fill("SELECT s.tableoid::int8, s.ctid"
-							 " FROM {sessions} s"
-							 " WHERE s.{expires} >= $7 AND s.{expires} < $1"
-							 " UNION SELECT s.tableoid::int8, s.ctid"
-							 " FROM {sessions} s"
-							 " WHERE s.{created} >= $8 AND s.{created} < $2"
-							 " UNION SELECT s.tableoid::int8, s.ctid"
-							 " FROM {sessions} s"
-							 " WHERE s.{id} = ANY ($9::{id_type}[])"
-							 " ORDER BY 1, 2 LIMIT $10",
-							 vf_rules_names(source, NULL)), &args);
-	vf_db_leave(&section);
-	if (run->n_window > max)
-	{
-		run->full = true;
-		return;
-	}
-	run->window_leaf = palloc(sizeof(Oid) * Max(run->n_window, 1));
-	for (int i = 0; i < run->n_window; i++)
-	{
-		run->window_leaf[i] = (Oid) vf_db_int(i, 0);
-		vf_tids_add(&run->window,
-					(ItemPointer) DatumGetPointer(vf_db_datum(i, 1)));
-	}
+	CHECK_FOR_INTERRUPTS();
+	return run->allowed > 0 &&
+		(run->opt->keep_going == NULL || run->opt->keep_going());
 }
-
-/* Everything that can refuse the run: a VfDbBody. */
-static void
-prepare(void *arg)
-{
-	Run		   *run = arg;
-
-	vf_preflight();
-	run->source = vf_source_load(VF_SOURCE_DELETE);
-	require_not_paused(run->source);
-	run->bucket = vf_bucket_current();
-	run->result->bucket = run->bucket != NULL;
-	vf_rules_at(run->source, run->started, &run->rules);
-	vf_sweep_load(&run->sweep);
-	run->full = needs_full(run);
-	if (!run->full)
-		collect_window(run);
-	run->allowed = PG_INT64_MAX;
-	if (run->full || run->n_window > 0)
-		run->allowed = vf_brake_check(run->source, &run->rules, &run->sweep,
-									  run->full ? -1 : run->n_window,
-									  run->opt->confirm);
-	if (run->opt->max_sessions > 0)
-		run->allowed = Min(run->allowed, run->opt->max_sessions);
-}
-
-/* ---- passes ---- */
 
 /* Locks that others hold: nothing is wrong, the rows wait. */
 static bool
@@ -240,6 +205,105 @@ is_contention(const ErrorData *error)
 		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE;
 }
+
+/* Try a body on the pass; on an error take it back and return the error. */
+static ErrorData *
+attempt(Run *run, VfDbBody body)
+{
+	MemoryContext old;
+	ErrorData  *error;
+
+	MemoryContextReset(run->batch_context);
+	old = MemoryContextSwitchTo(run->batch_context);
+	memset(&run->pass.counts, 0, sizeof(VfRunCounts));
+	error = vf_db_try(body, &run->pass);
+	MemoryContextSwitchTo(old);
+	return error;
+}
+
+/*
+ * Pick all parts, and return how many sessions are due.  In the transaction
+ * that looks at the brakes, so that nothing lies between.
+ */
+static int64
+pick_all(Run *run)
+{
+	int64		due = 0;
+	int64		remembered = 0;
+
+	for (int i = 0; i < run->plan.n && keep_going(run); i++)
+	{
+		VfPart	   *part = &run->plan.parts[i];
+		ErrorData  *error;
+
+		run->pass.part = part;
+		error = attempt(run, vf_purge_pick);
+		if (error != NULL && !is_contention(error))
+			ReThrowError(error);
+		if (error != NULL)
+		{
+			/* What the brakes cannot count stays. */
+			memset(&part->due, 0, sizeof(part->due));
+			part->knows_kept = false;
+			part->picked = true;
+			run->contended = true;
+		}
+		due += part->due.n;
+		if (remembered + part->due.n > MAX_PICKED)
+			forget_picked(part);
+		else
+			remembered += part->due.n;
+	}
+	return due;
+}
+
+static void
+init_pass(Run *run)
+{
+	VfPass	   *pass = &run->pass;
+
+	pass->source = run->source;
+	pass->rules = &run->rules;
+	pass->bucket = run->bucket;
+	pass->context = run->context;
+	pass->left = &run->left;
+	pass->failed = &run->failed;
+	pass->stayed = note_stayed;
+	pass->stayed_arg = run;
+}
+
+/* Everything that can refuse the run: a VfDbBody. */
+static void
+prepare(void *arg)
+{
+	Run		   *run = arg;
+	int64		due;
+
+	vf_preflight();
+	run->source = vf_source_load(VF_SOURCE_DELETE);
+	require_not_paused(run->source);
+	run->bucket = vf_bucket_current();
+	run->result->bucket = run->bucket != NULL;
+	vf_rules_at(run->source, run->started, &run->rules);
+	vf_sweep_load(&run->sweep);
+	if (needs_full(run) ||
+		!vf_plan_window(run->source, &run->rules, &run->sweep,
+						vf_purge_batch_size, &run->plan))
+		vf_plan_all(run->source, &run->plan);
+	init_pass(run);
+	run->allowed = PG_INT64_MAX;
+	due = pick_all(run);
+	if (!keep_going(run))
+		run->allowed = 0;
+	else if (run->plan.full || run->plan.n > 0)
+		run->allowed = vf_brake_check(run->source, &run->rules, &run->sweep,
+									  due, run->plan.full,
+									  run->opt->confirm);
+	if (run->opt->max_sessions > 0)
+		run->allowed = Min(run->allowed, run->opt->max_sessions);
+}
+
+/* ---- passes ---- */
 
 static const char *
 outcome_of(const ErrorData *error)
@@ -277,37 +341,24 @@ pace(const Run *run)
 						   run->opt->keep_going);
 }
 
-static bool
-keep_going(const Run *run)
-{
-	CHECK_FOR_INTERRUPTS();
-	return run->allowed > 0 &&
-		(run->opt->keep_going == NULL || run->opt->keep_going());
-}
-
 /*
  * Run one pass over the part, and commit it; on an error, take it back and
  * return the error.
  */
 static ErrorData *
-try_pass(Run *run, VfPart *part, VfDbBody pass)
+try_pass(Run *run, VfDbBody body)
 {
-	VfRunCounts *counts = &part->counts;
+	const VfRunCounts *counts = &run->pass.counts;
 	int			left = run->left.n;
-	ErrorData  *error;
-	MemoryContext old;
+	ErrorData  *error = attempt(run, body);
 
-	MemoryContextReset(run->batch_context);
-	old = MemoryContextSwitchTo(run->batch_context);
-	memset(counts, 0, sizeof(*counts));
-	error = vf_db_try(pass, part);
-	MemoryContextSwitchTo(old);
 	if (error != NULL)
 	{
 		run->left.n = left;
 		return error;
 	}
 	vf_runlog_add(&run->result->counts, counts);
+	run->allowed -= counts->expired + counts->unpaid;
 	if (run->opt->commits)
 	{
 		if (counts->expired + counts->unpaid > 0)
@@ -320,9 +371,9 @@ try_pass(Run *run, VfPart *part, VfDbBody pass)
 
 /* The same; contention puts off what it was to do, other errors end the run. */
 static void
-run_pass(Run *run, VfPart *part, VfDbBody pass)
+run_pass(Run *run, VfDbBody body)
 {
-	ErrorData  *error = try_pass(run, part, pass);
+	ErrorData  *error = try_pass(run, body);
 
 	if (error != NULL && !is_contention(error))
 		fail(run, error);
@@ -352,160 +403,117 @@ warn_failed(const VfPart *part, const ErrorData *error)
 }
 
 /*
- * Delete n of the due rows.  Where a row cannot be deleted (a foreign key, a
- * trigger of its owner) the batch is halved until it stands alone.
+ * Delete n sessions.  Where a row cannot be deleted (a foreign key, a trigger
+ * of its owner) the batch is halved until it stands alone.
  */
 static void
-delete_batch(Run *run, VfPart *part, int from, int n)
+delete_carefully(Run *run, ItemPointerData *at, int n)
 {
+	VfPass	   *pass = &run->pass;
 	ErrorData  *error;
 
-	part->batch.at = run->due.at + from;
-	part->batch.n = n;
-	error = try_pass(run, part, vf_purge_delete);
+	pass->batch.at = at;
+	pass->batch.n = n;
+	error = try_pass(run, vf_purge_delete_carefully);
 	if (error == NULL)
-	{
-		run->allowed -= part->counts.expired + part->counts.unpaid;
 		return;
-	}
 	if (is_contention(error))
 	{
 		run->contended = true;
 		run->result->counts.put_off += n;
 	}
-	else if (!part->deleting)
+	else if (!pass->deleting)
 		fail(run, error);
 	else if (run->failed.n >= MAX_FAILED)
 		run->result->counts.put_off += n;
 	else if (n == 1)
 	{
 		if (run->failed.n == 0)
-			warn_failed(part, error);
-		vf_tids_add(&run->failed, part->batch.at);
-		vf_tids_add(&run->left, part->batch.at);
+			warn_failed(pass->part, error);
+		vf_tids_add(&run->failed, at);
+		vf_tids_add(&run->left, at);
 	}
 	else
 	{
-		delete_batch(run, part, from, n / 2);
-		delete_batch(run, part, from + n / 2, n - n / 2);
+		delete_carefully(run, at, n / 2);
+		delete_carefully(run, at + n / 2, n - n / 2);
 	}
 }
 
+/*
+ * Delete n sessions: what nobody has touched quickly, the rest carefully; and
+ * all of them carefully if anything is in the way.
+ */
 static void
-init_part(Run *run, VfPart *part, Oid leaf)
+delete_batch(Run *run, ItemPointerData *at, int n)
 {
-	memset(part, 0, sizeof(*part));
-	part->source = run->source;
-	part->rules = &run->rules;
-	part->bucket = run->bucket;
-	part->run_id = run->result->run_id;
-	part->leaf = leaf;
-	part->due = &run->due;
-	part->left = &run->left;
-	part->failed = &run->failed;
-	part->stayed = note_stayed;
-	part->stayed_arg = run;
-	run->failed.n = 0;
+	VfPass	   *pass = &run->pass;
+	ErrorData  *error;
+
+	pass->batch.at = at;
+	pass->batch.n = n;
+	pass->left = &run->changed;
+	run->changed.n = 0;
+	error = try_pass(run, vf_purge_delete_quickly);
+	pass->left = &run->left;
+	if (error != NULL)
+		delete_carefully(run, at, n);
+	else if (run->changed.n > 0)
+		delete_carefully(run, run->changed.at, run->changed.n);
 }
 
 /*
- * Pick, delete in batches, look at what was left.  Returns false if stopped
- * before the end.
+ * Find again what was forgotten for want of room.  What stays there has been
+ * told already.
+ */
+static void
+pick_again(Run *run)
+{
+	run->pass.stayed = NULL;
+	run_pass(run, vf_purge_pick);
+	run->pass.stayed = note_stayed;
+}
+
+/*
+ * Delete a part in batches, and look at what was left.  Returns false if
+ * stopped before the end.
  */
 static bool
 purge_part(Run *run, VfPart *part)
 {
+	if (run->pass.part->leaf != part->leaf)
+		run->failed.n = 0;
+	run->pass.part = part;
+	run->left.n = 0;
 	if (!keep_going(run))
 		return false;
-	run->due.n = run->left.n = 0;
-	run_pass(run, part, vf_purge_pick);
-	for (int i = 0, n; i < run->due.n; i += n)
+	if (!part->picked)
+		pick_again(run);
+	run->result->counts.kept_paid += part->kept_paid;
+	run->result->counts.put_off += part->in_checkout;
+	for (int i = 0, n; i < part->due.n; i += n)
 	{
 		if (!keep_going(run))
 			return false;
-		n = (int) Min(Min(run->due.n - i, vf_purge_batch_size), run->allowed);
-		delete_batch(run, part, i, n);
+		n = (int) Min(Min(part->due.n - i, vf_purge_batch_size), run->allowed);
+		delete_batch(run, part->due.at + i, n);
 	}
 	if (run->left.n > 0)
-		run_pass(run, part, vf_purge_look);
+		run_pass(run, vf_purge_look);
+	if (part->picked)
+		forget_picked(part);
 	return true;
 }
 
-/* Blocks of a leaf table, and about how many rows each holds. */
-static BlockNumber
-leaf_size(Oid leaf, double *rows_per_block)
-{
-	VfDbArgs	args = {0};
-
-	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(leaf));
-	vf_db_arg(&args, INT4OID, Int32GetDatum(BLCKSZ));
-	if (vf_db_run_self("SELECT pg_catalog.pg_relation_size($1) / $2,"
-					   " CASE WHEN reltuples > 0 AND relpages > 0"
-					   " THEN (reltuples / relpages)::float8"
-					   " ELSE 40.0::float8 END"
-					   " FROM pg_catalog.pg_class WHERE oid = $1", &args) == 0)
-		return 0;
-	*rows_per_block = DatumGetFloat8(vf_db_datum(0, 1));
-	return (BlockNumber) vf_db_int(0, 0);
-}
-
-/* Walk one leaf in ranges of blocks. */
+/* Delete in all parts.  Returns false if stopped before the end. */
 static bool
-sweep_leaf(Run *run, Oid leaf)
+purge_parts(Run *run)
 {
-	double		per_block = 40;
-	BlockNumber blocks = leaf_size(leaf, &per_block);
-	BlockNumber step = (BlockNumber)
-		Max(1, Min(MAX_PART_BLOCKS, MAX_PART_ROWS / Max(per_block, 1)));
-	VfPart		part;
-
-	init_part(run, &part, leaf);
-	for (BlockNumber at = 0; at < blocks; at = part.end)
+	run->pass.run_id = run->result->run_id;
+	for (int i = 0; i < run->plan.n; i++)
 	{
-		part.first = at;
-		part.end = Min(blocks, at + step);
-		if (!purge_part(run, &part))
+		if (!purge_part(run, &run->plan.parts[i]))
 			return false;
-	}
-	return true;
-}
-
-/* Look at every session.  Returns false if stopped before the end. */
-static bool
-sweep_all(Run *run)
-{
-	int			n;
-	Oid		   *leaves = vf_source_leaves(run->source, &n);
-
-	for (int i = 0; i < n; i++)
-	{
-		if (!sweep_leaf(run, leaves[i]))
-			return false;
-	}
-	return true;
-}
-
-/* Look at the window, leaf by leaf. */
-static bool
-sweep_window(Run *run)
-{
-	int			from = 0;
-
-	while (from < run->n_window)
-	{
-		VfPart		part;
-		int			to = from;
-
-		while (to < run->n_window &&
-			   run->window_leaf[to] == run->window_leaf[from])
-			to++;
-		init_part(run, &part, run->window_leaf[from]);
-		part.by_list = true;
-		part.list.at = run->window.at + from;
-		part.list.n = to - from;
-		if (!purge_part(run, &part))
-			return false;
-		from = to;
 	}
 	return true;
 }
@@ -522,22 +530,22 @@ store_state(Run *run)
 
 	for (int i = 0; i < run->n_put_off; i++)
 		look_at[i] = run->started;
-	if (!run->full)
+	if (!run->plan.full)
 	{
 		vf_sweep_advance(run->rules.expires_cut, run->rules.created_cut);
-		vf_sweep_forget_put_off(run->looked_at, run->n_looked_at);
+		vf_sweep_forget_put_off(run->plan.looked_at, run->plan.n_looked_at);
 		vf_sweep_put_off(run->put_off, look_at, run->n_put_off);
 		return;
 	}
 	memset(&next, 0, sizeof(next));
-	qsort(run->sample, run->n_sample, sizeof(Sampled), compare_sampled);
+	trim_sample(run);
 	next.rules = run->rules.fingerprint;
 	next.full_at = run->started;
 	next.expires_mark = run->rules.expires_cut;
 	next.created_mark = run->rules.created_cut;
 	next.kept_paid = run->result->counts.kept_paid;
 	next.orders_seen = !vf_brake_orders_empty(run->source, &run->rules);
-	next.n_sample = Min(run->n_sample, VF_SWEEP_SAMPLE);
+	next.n_sample = run->n_sample;
 	next.sample = palloc(sizeof(char *) * Max(next.n_sample, 1));
 	for (int i = 0; i < next.n_sample; i++)
 		next.sample[i] = run->sample[i].id;
@@ -560,9 +568,9 @@ finish(Run *run, bool complete)
 		vf_runlog_finish(result->run_id, complete ? "ok" : "stopped",
 						 &result->counts, NULL);
 	else
-		vf_runlog_idle("purge", run->opt->caller, run->full,
+		vf_runlog_idle("purge", run->opt->caller, run->plan.full,
 					   &result->counts);
-	if (!nothing || run->full)
+	if (!nothing || run->plan.full)
 	{
 		vf_runlog_prune(history);
 		vf_outbox_prune(history);
@@ -596,10 +604,11 @@ init_run(Run *run, const VfPurgeOptions *opt, VfPurgeResult *result)
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(run->context);
 	run->started = GetCurrentTimestamp();
+	run->max_hash = PG_UINT32_MAX;
 	run->sample = palloc(sizeof(Sampled) * VF_SWEEP_SAMPLE * 2);
 	run->put_off = palloc(sizeof(char *) * MAX_PUT_OFF);
 	init_tids(&run->failed);
-	init_tids(&run->due);
+	init_tids(&run->changed);
 	init_tids(&run->left);
 }
 
@@ -626,13 +635,13 @@ vf_purge_run(const VfPurgeOptions *opt, VfPurgeResult *result)
 									 "Use CALL vf_purge(), which sets its own, or begin with ISOLATION LEVEL READ COMMITTED.");
 		prepare(&run);
 	}
-	if (run.full || run.n_window > 0)
+	if (run.plan.full || run.plan.n > 0)
 	{
-		result->run_id = vf_runlog_start("purge", opt->caller, run.full);
+		result->run_id = vf_runlog_start("purge", opt->caller, run.plan.full);
 		if (opt->commits)
 			vf_db_commit();
 	}
-	complete = run.full ? sweep_all(&run) : sweep_window(&run);
+	complete = purge_parts(&run);
 	finish(&run, complete);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(run.context);

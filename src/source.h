@@ -218,6 +218,7 @@ extern void vf_rules_arg_time(const VfSource *source, VfColumn column,
  *	{pays}		order o pays
  *	{keeps}		order o pays or is in checkout
  *	{matches}	order o is of session s
+ *	{first_expired} it expired before it was unpaid for too long
  *	{rule}		'expired' or 'unpaid', whichever came first
  *	{due_since}	timestamptz since when the session is due
  *	{session_keys} an array of the session's keys

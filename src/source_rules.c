@@ -184,6 +184,7 @@ vf_rules_names(const VfSource *source, const VfDbName *extra)
 		{"blocked", psprintf("EXISTS (SELECT 1 FROM %s o WHERE %s AND %s)",
 							 source->orders.quoted, matches, keeps)},
 		{"time_due", psprintf("(%s < $1 OR %s < $2)", expires, created)},
+		{"first_expired", psprintf("(%s)", first)},
 		{"rule", psprintf("CASE WHEN %s THEN 'expired' ELSE 'unpaid' END",
 						  first)},
 		{"due_since",

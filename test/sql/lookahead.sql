@@ -40,7 +40,7 @@ SELECT t.blocks() - :blocks < 20 AS idle_run_is_cheap;
 SELECT t.blocks() AS blocks \gset
 CALL vf_purge();
 SELECT pg_stat_force_next_flush() \gset _
-SELECT t.blocks() - :blocks > 100 AS full_sweep_is_not;
+SELECT t.blocks() - :blocks > 40 AS full_sweep_is_not;
 
 -- What fell due since, by either rule; a paid one is looked at once.
 SELECT t.session('expired now', t.utc() - interval '1 day', t.utc()),
