@@ -16,6 +16,8 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
@@ -178,15 +180,36 @@ flatten_result(void)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * SPI takes a snapshot for the statement itself, but parsing wants one before,
+ * and a worker has no portal to lend it.  With ours popped, none outlives the
+ * statement.
+ */
+static bool
+lend_snapshot(void)
+{
+	if (ActiveSnapshotSet())
+		return false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	return true;
+}
+
+static void
+take_snapshot_back(bool lent)
+{
+	if (lent)
+		PopActiveSnapshot();
+}
+
 /* Execute a statement for its result table, or for a receiver of its rows. */
 static void
 execute(const char *sql, const VfDbArgs *args, DestReceiver *receiver)
 {
 	static const VfDbArgs none = {0};
 	MemoryContext context = CurrentMemoryContext;
-	bool		pushed = !ActiveSnapshotSet();
 	SPIExecuteOptions options = {0};
 	ParamListInfo params;
+	bool		lent;
 	int			rc;
 
 	if (args == NULL)
@@ -203,20 +226,12 @@ execute(const char *sql, const VfDbArgs *args, DestReceiver *receiver)
 	}
 	options.params = params;
 	options.dest = receiver;
-
-	/*
-	 * SPI takes a snapshot for the statement itself, but parsing wants one
-	 * before, and a worker has no portal to lend it.  With ours popped, none
-	 * outlives the statement.
-	 */
-	if (pushed)
-		PushActiveSnapshot(GetTransactionSnapshot());
+	lent = lend_snapshot();
 	rc = SPI_execute_extended(sql, &options);
 	if (rc < 0)
 		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
 	flatten_result();
-	if (pushed)
-		PopActiveSnapshot();
+	take_snapshot_back(lent);
 
 	/*
 	 * SPI leaves its own context current, which lives until SPI_finish();
@@ -288,6 +303,54 @@ vf_db_runf(const char *template, const VfDbArgs *args)
 
 	pfree(sql);
 	return n;
+}
+
+struct VfDbPlan
+{
+	SPIPlanPtr	spi;
+};
+
+VfDbPlan *
+vf_db_prepare(const char *template, const VfDbArgs *args)
+{
+	VfDbPlan   *plan = palloc(sizeof(VfDbPlan));
+	char	   *sql = vf_db_fill(template, NULL);
+	Oid			types[VF_DB_MAX_ARGS];
+	bool		lent = lend_snapshot();
+
+	memcpy(types, args->types, sizeof(types));
+	plan->spi = SPI_prepare(sql, args->n, types);
+	take_snapshot_back(lent);
+	if (plan->spi == NULL)
+		elog(ERROR, "could not prepare a statement: %s",
+			 SPI_result_code_string(SPI_result));
+	pfree(sql);
+	return plan;
+}
+
+void
+vf_db_run_plan(VfDbPlan *plan, const VfDbArgs *args)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char		nulls[VF_DB_MAX_ARGS];
+	Datum		values[VF_DB_MAX_ARGS];
+	bool		lent = lend_snapshot();
+	int			rc;
+
+	memcpy(nulls, args->nulls, sizeof(nulls));
+	memcpy(values, args->values, sizeof(values));
+	rc = SPI_execute_plan(plan->spi, values, nulls, false, 0);
+	take_snapshot_back(lent);
+	if (rc < 0)
+		elog(ERROR, "statement failed: %s", SPI_result_code_string(rc));
+	MemoryContextSwitchTo(context);
+}
+
+void
+vf_db_free_plan(VfDbPlan *plan)
+{
+	SPI_freeplan(plan->spi);
+	pfree(plan);
 }
 
 Datum
@@ -532,6 +595,35 @@ vf_db_pages(Oid relid)
 		pages = RelationGetNumberOfBlocks(rel);
 	relation_close(rel, NoLock);
 	return pages;
+}
+
+/*
+ * By hand: SQL would call two functions for every row only to find, nearly
+ * always, that there is none.
+ */
+bool
+vf_db_written_since(Oid relid, TransactionId horizon)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	bool		found = false;
+
+	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		Datum		xmin = slot_getsysattr(slot,
+										   MinTransactionIdAttributeNumber,
+										   &isnull);
+
+		found = !TransactionIdPrecedes(DatumGetTransactionId(xmin), horizon);
+	}
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, AccessShareLock);
+	return found;
 }
 
 /* ---- the extension itself ---- */

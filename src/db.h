@@ -72,6 +72,14 @@ typedef void (*VfDbRow) (void *arg, const Datum *values, const bool *nulls);
 extern uint64 vf_db_each(const char *sql, const VfDbArgs *args, VfDbRow row,
 						 void *arg);
 
+/* A statement that is run many times; the plan lasts until vf_db_close(). */
+typedef struct VfDbPlan VfDbPlan;
+
+/* Prepare a template without names but {vf}, for arguments of these types. */
+extern VfDbPlan *vf_db_prepare(const char *template, const VfDbArgs *args);
+extern void vf_db_run_plan(VfDbPlan *plan, const VfDbArgs *args);
+extern void vf_db_free_plan(VfDbPlan *plan);
+
 /* The same for a template without names but {vf}. */
 extern uint64 vf_db_runf(const char *template, const VfDbArgs *args);
 
@@ -147,6 +155,9 @@ extern void vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms);
 
 /* Pages of a table that is locked; 0 if it has none of its own. */
 extern BlockNumber vf_db_pages(Oid relid);
+
+/* Does a row that we see come from a transaction not before the horizon? */
+extern bool vf_db_written_since(Oid relid, TransactionId horizon);
 
 /* ---- the extension itself ---- */
 

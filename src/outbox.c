@@ -26,6 +26,7 @@
 #include "db.h"
 #include "outbox.h"
 #include "settings.h"
+#include "texts.h"
 #include "wake.h"
 
 /*
@@ -48,7 +49,6 @@ typedef enum VfPackKind
 
 typedef struct PackedKey
 {
-	text	   *key;
 	uint32		hash;
 	VfPackKind	kind;
 } PackedKey;
@@ -59,9 +59,10 @@ struct VfOutboxPack
 	const char *endpoint;
 	const char *bucket;
 	List	   *prefixes;
-	PackedKey  *keys;
-	int			nkeys;
+	VfTexts		texts;			/* the keys themselves */
+	PackedKey  *keys;			/* and what is known of each */
 	int			max_keys;
+	VfDbPlan   *insert;			/* while entries are written */
 };
 
 /* ---- putting keys in ---- */
@@ -75,16 +76,29 @@ vf_outbox_pack(int64 run_id, const char *endpoint, const char *bucket)
 	pack->endpoint = endpoint;
 	pack->bucket = bucket;
 	pack->prefixes = vf_settings_list(vf_deletable_prefixes);
+	vf_texts_init(&pack->texts);
 	pack->max_keys = VF_OUTBOX_MAX_KEYS;
 	pack->keys = palloc(sizeof(PackedKey) * pack->max_keys);
 	return pack;
 }
 
-static bool
-same_key(const PackedKey *a, const PackedKey *b)
+void
+vf_outbox_pack_clear(VfOutboxPack *pack)
 {
-	return a->hash == b->hash && VARSIZE(a->key) == VARSIZE(b->key) &&
-		memcmp(a->key, b->key, VARSIZE(a->key)) == 0;
+	vf_texts_clear(&pack->texts);
+}
+
+static bool
+same_key(const VfOutboxPack *pack, int i, int j)
+{
+	const text *a,
+			   *b;
+
+	if (pack->keys[i].hash != pack->keys[j].hash)
+		return false;
+	a = vf_texts_get(&pack->texts, i);
+	b = vf_texts_get(&pack->texts, j);
+	return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
 }
 
 /*
@@ -95,20 +109,21 @@ same_key(const PackedKey *a, const PackedKey *b)
 static void
 mark_duplicates(VfOutboxPack *pack)
 {
-	uint32		n = pg_nextpower2_32((uint32) pack->nkeys * 2 + 1);
+	int			nkeys = pack->texts.n;
+	uint32		n = pg_nextpower2_32((uint32) nkeys * 2 + 1);
 	uint32		mask = n - 1;
 	int		   *slots = MemoryContextAllocHuge(CurrentMemoryContext,
 											   sizeof(int) * n);
 
 	memset(slots, -1, sizeof(int) * n);
-	for (int i = 0; i < pack->nkeys; i++)
+	for (int i = 0; i < nkeys; i++)
 	{
 		PackedKey  *key = &pack->keys[i];
 		uint32		at = key->hash & mask;
 
-		if (i + FETCH_AHEAD < pack->nkeys)
+		if (i + FETCH_AHEAD < nkeys)
 			__builtin_prefetch(&slots[key[FETCH_AHEAD].hash & mask]);
-		while (slots[at] >= 0 && !same_key(&pack->keys[slots[at]], key))
+		while (slots[at] >= 0 && !same_key(pack, slots[at], i))
 			at = (at + 1) & mask;
 		if (slots[at] < 0)
 		{
@@ -147,14 +162,14 @@ collect(VfOutboxPack *pack, const char *key, int len, VfPackKind kind)
 
 	if (key == NULL || len <= 0)
 		return;
-	if (pack->nkeys == pack->max_keys)
+	if (pack->texts.n == pack->max_keys)
 	{
 		pack->max_keys *= 2;
 		pack->keys = repalloc_huge(pack->keys,
 								   sizeof(PackedKey) * pack->max_keys);
 	}
-	packed = &pack->keys[pack->nkeys++];
-	packed->key = cstring_to_text_with_len(key, len);
+	packed = &pack->keys[pack->texts.n];
+	vf_texts_add(&pack->texts, key, len);
 	packed->hash = hash_bytes((const unsigned char *) key, len);
 	packed->kind = vf_outbox_deletable(pack->prefixes, key, len) ?
 		kind : PACK_OUTSIDE;
@@ -172,53 +187,66 @@ vf_outbox_pack_keep(VfOutboxPack *pack, const char *key, int len)
 	collect(pack, key, len, PACK_KEEP);
 }
 
+/* The values of a new entry; its run, bucket and state stay for the next. */
+enum
+{
+	NEW_RUN, NEW_ENDPOINT, NEW_BUCKET, NEW_STATE, NEW_CODE, NEW_MESSAGE,
+	NEW_KEYS
+};
+
 /* Insert one entry. */
 static void
-insert_entry(const VfOutboxPack *pack, const char *state, Datum *keys, int n,
-			 const char *code, const char *message)
+insert_entry(VfOutboxPack *pack, VfDbArgs *args, Datum *keys, int n)
 {
-	VfDbArgs	args = {0};
-
 	if (n == 0)
 		return;
-	vf_db_arg(&args, INT8OID, Int64GetDatum(pack->run_id));
-	vf_db_arg_text(&args, pack->endpoint);
-	vf_db_arg_text(&args, pack->bucket);
-	vf_db_arg_text_datums(&args, keys, n);
-	vf_db_arg_text(&args, state);
-	vf_db_arg_text(&args, code);
-	vf_db_arg_text(&args, message);
-	vf_db_runf("INSERT INTO {vf}.vf_outbox (run_id, endpoint, bucket, keys,"
-			   " nkeys, state, last_error_code, last_error)"
-			   " VALUES ($1, $2, $3, $4, pg_catalog.cardinality($4), $5, $6,"
-			   " $7)", &args);
+	args->n = NEW_KEYS;
+	vf_db_arg_text_datums(args, keys, n);
+	if (pack->insert == NULL)
+		pack->insert =
+			vf_db_prepare("INSERT INTO {vf}.vf_outbox (run_id, endpoint,"
+						  " bucket, state, last_error_code, last_error, keys,"
+						  " nkeys) VALUES ($1, $2, $3, $4, $5, $6, $7,"
+						  " pg_catalog.cardinality($7))", args);
+	vf_db_run_plan(pack->insert, args);
+	pfree(DatumGetPointer(args->values[NEW_KEYS]));
 }
 
-/* Write the keys of one kind. */
+/* Write the keys of one kind, in the state and with the code of args. */
 static int64
 write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
 		   const char *code, const char *message)
 {
+	VfDbArgs	args = {0};
 	Datum		keys[VF_OUTBOX_MAX_KEYS];
 	int64		total = 0;
 	Size		bytes = 0;
 	int			n = 0;
 
-	for (int i = 0; i < pack->nkeys; i++)
+	vf_db_arg(&args, INT8OID, Int64GetDatum(pack->run_id));
+	vf_db_arg_text(&args, pack->endpoint);
+	vf_db_arg_text(&args, pack->bucket);
+	vf_db_arg_text(&args, state);
+	vf_db_arg_text(&args, code);
+	vf_db_arg_text(&args, message);
+	for (int i = 0; i < pack->texts.n; i++)
 	{
+		text	   *key;
+
 		if (pack->keys[i].kind != kind)
 			continue;
-		keys[n++] = PointerGetDatum(pack->keys[i].key);
-		bytes += VARSIZE(pack->keys[i].key);
+		key = vf_texts_get(&pack->texts, i);
+		keys[n++] = PointerGetDatum(key);
+		bytes += VARSIZE(key);
 		total++;
 		if (n == VF_OUTBOX_MAX_KEYS || bytes > MAX_ENTRY_BYTES)
 		{
-			insert_entry(pack, state, keys, n, code, message);
+			insert_entry(pack, &args, keys, n);
 			n = 0;
 			bytes = 0;
 		}
 	}
-	insert_entry(pack, state, keys, n, code, message);
+	insert_entry(pack, &args, keys, n);
 	return total;
 }
 
@@ -228,12 +256,15 @@ vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued, int64 *cancelled)
 	VfDbSection section;
 
 	mark_duplicates(pack);
+	pack->insert = NULL;
 	vf_db_enter_self(&section);
 	*queued = write_kind(pack, PACK_QUEUE, "waiting", NULL, NULL);
 	*cancelled = write_kind(pack, PACK_OUTSIDE, "cancelled",
 							"OutsidePrefixes", VF_OUTSIDE_MESSAGE);
 	*cancelled += write_kind(pack, PACK_KEEP, "cancelled", "KeptByOrder",
 							 "an order keeps the session that was deleted");
+	if (pack->insert != NULL)
+		vf_db_free_plan(pack->insert);
 	vf_db_leave(&section);
 	if (*queued > 0)
 		vf_wake_at_commit();

@@ -30,6 +30,9 @@ typedef struct VfOutboxPack VfOutboxPack;
 extern VfOutboxPack *vf_outbox_pack(int64 run_id, const char *endpoint,
 									const char *bucket);
 
+/* Begin again with none; the memory stays. */
+extern void vf_outbox_pack_clear(VfOutboxPack *pack);
+
 /*
  * Add a key: null and empty ones are none, one that is there already counts
  * once, one outside voiceframe.deletable_prefixes is cancelled for that reason.

@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "brake.h"
+#include "bucket.h"
 #include "db.h"
 #include "errors.h"
 #include "outbox.h"
@@ -264,7 +265,6 @@ init_pass(Run *run)
 
 	pass->source = run->source;
 	pass->rules = &run->rules;
-	pass->bucket = run->bucket;
 	pass->context = run->context;
 	pass->left = &run->left;
 	pass->failed = &run->failed;
@@ -509,7 +509,14 @@ purge_part(Run *run, VfPart *part)
 static bool
 purge_parts(Run *run)
 {
-	run->pass.run_id = run->result->run_id;
+	VfPass	   *pass = &run->pass;
+	const VfBucket *bucket = run->bucket;
+
+	pass->run_id = run->result->run_id;
+	pass->pack = vf_outbox_pack(pass->run_id,
+								bucket ? bucket->endpoint : NULL,
+								bucket ? bucket->bucket : NULL);
+	vf_texts_init(&pass->tokens);
 	for (int i = 0; i < run->plan.n; i++)
 	{
 		if (!purge_part(run, &run->plan.parts[i]))

@@ -7,10 +7,11 @@
  * that a payment's guard has to wait for us; hold payments whose guard would
  * not; and look at orders under a snapshot younger than both.
  *
- * Quickly: delete the rows that have not been written since the pick, then
- * look for orders written since that keep one of them.  What nobody wrote is
- * still as the pick saw it.  Nothing is waited for.  Where a row is locked or
- * such an order turns up, everything is taken back.
+ * Quickly: delete the rows that have not been written since the pick and that
+ * nobody has locked, then look for orders written since that keep one of them.
+ * What nobody wrote is still as the pick saw it.  Nothing is waited for.  Where
+ * a row is locked at the last moment or such an order turns up, everything is
+ * taken back.
  *
  * Carefully: lock the rows, skipping those that others hold, then delete them
  * with the whole condition repeated.  A payment committed between the first
@@ -45,7 +46,10 @@
  */
 #define SHARE_LOCK_TIMEOUT 500
 
-/* The quick way waits for nobody; 0 would mean for ever. */
+/*
+ * The quick way waits for nobody; 0 would mean for ever.  A locker leaves its
+ * mark in xmax, so only one that comes while we delete is met at all.
+ */
 #define NO_WAIT_TIMEOUT 1
 
 /* How deep a trigger of our own DELETE runs, -1 while there is none. */
@@ -91,11 +95,8 @@ hold_payments(const VfPass *pass)
 /* What our DELETE has taken. */
 typedef struct Taken
 {
-	VfPass	   *pass;
+	VfPass	   *pass;			/* its pack and tokens are filled */
 	VfTids		tids;
-	VfOutboxPack *pack;
-	Datum	   *tokens;			/* room for the batch's */
-	int			n_tokens;
 } Taken;
 
 /* The columns that our DELETEs return, and with {keys} the keys. */
@@ -120,15 +121,19 @@ take(void *arg, const Datum *values, const bool *nulls)
 	else
 		pass->counts.unpaid++;
 	if (!nulls[AT_TOKEN])
-		taken->tokens[taken->n_tokens++] =
-			PointerGetDatum(PG_DETOAST_DATUM_COPY(values[AT_TOKEN]));
+	{
+		text	   *token = DatumGetTextPP(values[AT_TOKEN]);
+
+		vf_texts_add(&pass->tokens, VARDATA_ANY(token),
+					 (int) VARSIZE_ANY_EXHDR(token));
+	}
 	for (int i = 0; i < pass->source->sessions.nkeys; i++)
 	{
 		if (!nulls[AT_KEYS + i])
 		{
 			text	   *key = DatumGetTextPP(values[AT_KEYS + i]);
 
-			vf_outbox_pack_add(taken->pack, VARDATA_ANY(key),
+			vf_outbox_pack_add(pass->pack, VARDATA_ANY(key),
 							   (int) VARSIZE_ANY_EXHDR(key));
 		}
 	}
@@ -137,14 +142,10 @@ take(void *arg, const Datum *values, const bool *nulls)
 static void
 init_taken(VfPass *pass, Taken *taken)
 {
-	const VfBucket *bucket = pass->bucket;
-
 	memset(taken, 0, sizeof(*taken));
 	taken->pass = pass;
-	taken->pack = vf_outbox_pack(pass->run_id,
-								 bucket ? bucket->endpoint : NULL,
-								 bucket ? bucket->bucket : NULL);
-	taken->tokens = palloc(sizeof(Datum) * pass->batch.n);
+	vf_outbox_pack_clear(pass->pack);
+	vf_texts_clear(&pass->tokens);
 }
 
 /* Run a DELETE on the part, known to our own trigger. */
@@ -171,7 +172,7 @@ run_delete(VfPass *pass, VfPartQuery *query, Taken *taken)
 static void
 settle(VfPass *pass, Taken *taken)
 {
-	vf_outbox_pack_write(taken->pack, &pass->counts.keys_queued,
+	vf_outbox_pack_write(pass->pack, &pass->counts.keys_queued,
 						 &pass->counts.keys_cancelled);
 	if (taken->tids.n == pass->batch.n)
 		return;
@@ -194,27 +195,17 @@ not_quickly(void)
 }
 
 /*
- * Has anybody written an order since the pick that keeps any session?  Hardly
- * ever, and then one reading of orders answers for the whole batch.  Where
- * that costs more than to look up each session, it is not asked.
+ * Has anybody written an order since the pick?  Often nobody has, and then one
+ * reading of orders answers for the whole batch.  Where that costs more than to
+ * look up each session, it is not asked.
  */
 static bool
 orders_were_written(const VfPass *pass, const Taken *taken)
 {
-	VfPartQuery query = {
-		/* OFFSET keeps the second question from unpacking every order. */
-		.template = "SELECT EXISTS (SELECT 1 FROM (SELECT * FROM {orders} x"
-		" WHERE pg_catalog.age(x.xmin) <= $7 OFFSET 0) o WHERE {keeps})"
-	};
+	Oid			orders = pass->source->orders.relid;
 
-	if (vf_db_pages(pass->source->orders.relid) / 2 >
-		(BlockNumber) taken->tids.n)
-		return true;
-	vf_rules_args(pass->source, pass->rules, &query.args);
-	vf_db_arg(&query.args, INT4OID,
-			  Int32GetDatum(vf_db_age(pass->part->horizon)));
-	vf_part_run(pass, &query);
-	return vf_db_bool(0, 0);
+	return vf_db_pages(orders) / 2 > (BlockNumber) taken->tids.n ||
+		vf_db_written_since(orders, pass->part->horizon);
 }
 
 /* Does an order written since the pick keep one of those that were taken? */
@@ -231,7 +222,8 @@ order_came(const VfPass *pass, const Taken *taken)
 	vf_rules_args(pass->source, pass->rules, &query.args);
 	vf_db_arg(&query.args, INT4OID,
 			  Int32GetDatum(vf_db_age(pass->part->horizon)));
-	vf_db_arg_text_datums(&query.args, taken->tokens, taken->n_tokens);
+	vf_db_arg_text_datums(&query.args, vf_texts_datums(&pass->tokens),
+						  pass->tokens.n);
 	return vf_part_run(pass, &query) > 0;
 }
 
@@ -258,6 +250,10 @@ name_rows(const VfPass *pass, VfPartQuery *query)
 			  Int32GetDatum(vf_db_age(pass->part->horizon)));
 }
 
+/* Not written since the pick, nor locked, by anybody that we could see. */
+#define UNTOUCHED " AND pg_catalog.age(s.xmin) > $10" \
+	" AND s.xmax OPERATOR(pg_catalog.=) 0 AND {time_due}"
+
 void
 vf_purge_delete_quickly(void *arg)
 {
@@ -265,9 +261,9 @@ vf_purge_delete_quickly(void *arg)
 	VfPartQuery query = {
 		.template = pass->part->knows_kept ?
 		"DELETE FROM ONLY {leaf} s WHERE " VF_OTHER_ROWS
-		" AND pg_catalog.age(s.xmin) > $10 AND {time_due}" RETURNING_TAKEN :
+		UNTOUCHED RETURNING_TAKEN :
 		"DELETE FROM ONLY {leaf} s WHERE {listed}"
-		" AND pg_catalog.age(s.xmin) > $10 AND {time_due}" RETURNING_TAKEN,
+		UNTOUCHED RETURNING_TAKEN,
 		.lock_timeout = NO_WAIT_TIMEOUT
 	};
 	Taken		taken;

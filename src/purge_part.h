@@ -11,9 +11,9 @@
 #include "storage/block.h"
 #include "storage/itemptr.h"
 
-#include "bucket.h"
 #include "runlog.h"
 #include "source.h"
+#include "texts.h"
 
 /* A list of row addresses, in the memory context of its first element. */
 typedef struct VfTids
@@ -72,9 +72,10 @@ typedef struct VfPass
 {
 	const VfSource *source;
 	const VfRules *rules;
-	const VfBucket *bucket;		/* NULL: keys wait for one */
 	int64		run_id;
 	MemoryContext context;		/* of the run: findings live there */
+	struct VfOutboxPack *pack;	/* of the run: keys of the batch */
+	VfTexts		tokens;			/* of the run: those of the batch */
 
 	VfPart	   *part;
 	VfTids		batch;			/* what delete is to take, a piece of due */
