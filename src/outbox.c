@@ -584,6 +584,14 @@ vf_outbox_pending(void)
 						  NULL);
 }
 
+int64
+vf_outbox_waiting(void)
+{
+	return run_for_number("SELECT coalesce(pg_catalog.sum(nkeys), 0)::int8"
+						  " FROM {vf}.vf_outbox"
+						  " WHERE state IN ('waiting', 'claimed')", NULL);
+}
+
 void
 vf_outbox_discard(void)
 {

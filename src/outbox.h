@@ -123,6 +123,8 @@ extern int64 vf_outbox_cancel(int64 id, const char *reason);
 
 /* Keys waiting, claimed or dead. */
 extern int64 vf_outbox_pending(void);
+/* Keys waiting or claimed. */
+extern int64 vf_outbox_waiting(void);
 /* Forget them all (vf_unconfigure(discard => true)). */
 extern void vf_outbox_discard(void);
 /* Forget cancelled keys older than this. */

@@ -402,6 +402,14 @@ warn_failed(const VfPart *part, const ErrorData *error)
 			 errdetail("The other sessions go on; this one, and any more like it, is tried again in the next full sweep.")));
 }
 
+/* Leave n sessions to a run that looks at the same window again. */
+static void
+put_off(Run *run, int n)
+{
+	run->contended = true;
+	run->result->counts.put_off += n;
+}
+
 /*
  * Delete n sessions.  Where a row cannot be deleted (a foreign key, a trigger
  * of its owner) the batch is halved until it stands alone.
@@ -415,13 +423,10 @@ delete_carefully(Run *run, ItemPointerData *at, int n)
 	pass->batch.at = at;
 	pass->batch.n = n;
 	error = try_pass(run, vf_purge_delete_carefully);
-	if (error == NULL)
+	if (pass->gone || (error != NULL && is_contention(error)))
+		put_off(run, n);
+	else if (error == NULL)
 		return;
-	if (is_contention(error))
-	{
-		run->contended = true;
-		run->result->counts.put_off += n;
-	}
 	else if (!pass->deleting)
 		fail(run, error);
 	else if (run->failed.n >= MAX_FAILED)
@@ -456,7 +461,9 @@ delete_batch(Run *run, ItemPointerData *at, int n)
 	run->changed.n = 0;
 	error = try_pass(run, vf_purge_delete_quickly);
 	pass->left = &run->left;
-	if (error != NULL)
+	if (pass->gone)
+		put_off(run, n);
+	else if (error != NULL)
 		delete_carefully(run, at, n);
 	else if (run->changed.n > 0)
 		delete_carefully(run, run->changed.at, run->changed.n);

@@ -148,6 +148,16 @@ init_taken(VfPass *pass, Taken *taken)
 	vf_texts_clear(&pass->tokens);
 }
 
+/* Check the tables anew, and whether the batch's addresses mean anything. */
+static bool
+still_stands(VfPass *pass)
+{
+	pass->gone = false;
+	vf_source_recheck(pass->source);
+	pass->gone = !vf_purge_part_stands(pass);
+	return !pass->gone;
+}
+
 /* Run a DELETE on the part, known to our own trigger. */
 static void
 run_delete(VfPass *pass, VfPartQuery *query, Taken *taken)
@@ -269,7 +279,8 @@ vf_purge_delete_quickly(void *arg)
 	Taken		taken;
 
 	init_taken(pass, &taken);
-	vf_source_recheck(pass->source);
+	if (!still_stands(pass))
+		return;
 	if (!vf_purge_pick_holds(pass))
 		not_quickly();
 	name_rows(pass, &query);
@@ -340,7 +351,8 @@ vf_purge_delete_carefully(void *arg)
 	/* An error in the last batch may have left it set. */
 	pass->deleting = false;
 	init_taken(pass, &taken);
-	vf_source_recheck(pass->source);
+	if (!still_stands(pass))
+		return;
 	lock_rows(pass, &locked);
 	if (locked.tids.n > 0)
 	{

@@ -18,7 +18,7 @@
  * Quickly takes what nobody has touched since the pick, and raises an error
  * where anything is in its way: the batch is then for the careful one.  That
  * asks everything again, skips what is locked, and fails on rows that cannot
- * be deleted.
+ * be deleted.  Both do nothing and set gone where the part does not stand.
  */
 extern void vf_purge_delete_quickly(void *pass);
 extern void vf_purge_delete_carefully(void *pass);

@@ -82,6 +82,7 @@ typedef struct VfPass
 	VfTids	   *left;			/* delete adds what it could not take */
 	const VfTids *failed;		/* rows that could not be deleted */
 	bool		deleting;		/* an error comes from the rows themselves */
+	bool		gone;			/* the part does not stand any more */
 
 	/* pick and look call this for sessions that stay; may be NULL */
 	VfStayed	stayed;

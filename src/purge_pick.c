@@ -14,6 +14,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -27,9 +28,9 @@
 /* ---- the horizon ---- */
 
 /*
- * The file of an ordinary table without children, InvalidOid for others.  A
- * new file means other addresses, and rows whose transactions tell nothing of
- * when they came to be here.
+ * The file of an ordinary table, InvalidOid for others.  A new file means other
+ * addresses, and rows whose transactions tell nothing of when they came to be
+ * here.
  */
 static Oid
 file_of(Oid relid)
@@ -41,7 +42,7 @@ file_of(Oid relid)
 	{
 		Form_pg_class class = (Form_pg_class) GETSTRUCT(tuple);
 
-		if (class->relkind == RELKIND_RELATION && !class->relhassubclass)
+		if (class->relkind == RELKIND_RELATION)
 			file = class->relfilenode;
 		ReleaseSysCache(tuple);
 	}
@@ -49,13 +50,23 @@ file_of(Oid relid)
 }
 
 bool
-vf_purge_pick_holds(const VfPass *pass)
+vf_purge_part_stands(const VfPass *pass)
 {
 	const VfPart *part = pass->part;
 
-	return OidIsValid(part->leaf_file) && OidIsValid(part->orders_file) &&
+	return file_of(part->leaf) == part->leaf_file &&
+		vf_source_has_leaf(pass->source, part->leaf);
+}
+
+bool
+vf_purge_pick_holds(const VfPass *pass)
+{
+	const VfPart *part = pass->part;
+	Oid			orders = pass->source->orders.relid;
+
+	return OidIsValid(part->orders_file) &&
+		file_of(orders) == part->orders_file && !has_subclass(orders) &&
 		file_of(part->leaf) == part->leaf_file &&
-		file_of(pass->source->orders.relid) == part->orders_file &&
 		vf_db_age(part->horizon) < MAX_AGE;
 }
 
@@ -175,8 +186,11 @@ vf_purge_pick(void *arg)
 	part->horizon = vf_db_horizon();
 	part->leaf_file = file_of(part->leaf);
 	part->orders_file = file_of(pass->source->orders.relid);
-	vf_part_args(pass, &query.args);
-	vf_part_run(pass, &query);
+	if (vf_purge_part_stands(pass))
+	{
+		vf_part_args(pass, &query.args);
+		vf_part_run(pass, &query);
+	}
 	store_met(part, &met, pass->context);
 }
 
@@ -218,6 +232,8 @@ vf_purge_look(void *arg)
 	uint64		n;
 
 	vf_source_recheck(pass->source);
+	if (!vf_purge_part_stands(pass))
+		return;
 	vf_tids_sort(pass->left);
 	vf_part_list_args(pass, pass->left, &query.args);
 	n = vf_part_run(pass, &query);

@@ -301,19 +301,29 @@ vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 
 /* ---- taking it away ---- */
 
-void
-vf_register_unconfigure(bool discard)
+static void
+require_no_keys(void)
 {
 	int64		keys = vf_outbox_pending();
 
-	if (keys > 0 && !discard)
+	if (keys > 0)
 		ereport(ERROR,
 				(errcode(VF_ERRCODE_KEYS_WAIT),
 				 errmsg("%lld keys still wait in the outbox", (long long) keys),
 				 errdetail("Their rows are gone; without the outbox their objects would stay in the bucket for ever."),
 				 errhint("Drain them with CALL vf_drain(), or forget them with vf_unconfigure(discard => true).")));
+}
+
+/* Asked again once orders is locked: we may have waited for a batch. */
+void
+vf_register_unconfigure(bool discard)
+{
+	if (!discard)
+		require_no_keys();
 	remove_old();
-	if (discard)
+	if (!discard)
+		require_no_keys();
+	else
 		vf_outbox_discard();
 	vf_source_forget();
 	vf_bucket_forget_all();

@@ -151,6 +151,8 @@ extern void vf_source_check_dangers(const VfSource *source);
 
 /* Leaf tables of sessions: oids, palloc'd. */
 extern Oid *vf_source_leaves(const VfSource *source, int *n);
+/* Is it one of them still?  It may be gone altogether. */
+extern bool vf_source_has_leaf(const VfSource *source, Oid leaf);
 
 /*
  * Those of the keys that a row of sessions or orders references, in a new

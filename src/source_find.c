@@ -432,3 +432,16 @@ vf_source_leaves(const VfSource *source, int *n)
 	}
 	return leaves;
 }
+
+bool
+vf_source_has_leaf(const VfSource *source, Oid leaf)
+{
+	int			n;
+	Oid		   *leaves = vf_source_leaves(source, &n);
+	bool		found = false;
+
+	for (int i = 0; i < n && !found; i++)
+		found = leaves[i] == leaf;
+	pfree(leaves);
+	return found;
+}

@@ -15,6 +15,7 @@
 #include "check.h"
 #include "db.h"
 #include "drain.h"
+#include "outbox.h"
 #include "sql_rights.h"
 #include "worker.h"
 
@@ -36,6 +37,7 @@ vf_sql_drain(PG_FUNCTION_ARGS)
 {
 	VfDrainOptions opt = {0};
 	VfDrainResult r;
+	int64		waiting;
 
 	vf_sql_require_owner("vf_drain()");
 	vf_sql_require_top_level(fcinfo, "vf_drain",
@@ -51,6 +53,7 @@ vf_sql_drain(PG_FUNCTION_ARGS)
 	opt.tick = tick;
 	vf_db_open(true);
 	vf_drain_run(&opt, &r);
+	waiting = vf_outbox_waiting();
 	vf_db_close();
 	ereport(INFO,
 			(errmsg("drained the outbox: %lld keys confirmed gone, %lld to be tried again, %lld dead, %lld cancelled",
@@ -61,6 +64,11 @@ vf_sql_drain(PG_FUNCTION_ARGS)
 		ereport(WARNING,
 				(errmsg("a bucket did not answer as it should"),
 				 errhint("See vf_outbox_stats for the error and its cure; the keys wait.")));
+	else if (waiting > 0)
+		ereport(NOTICE,
+				(errmsg("%lld keys are still in the outbox",
+						(long long) waiting),
+				 errhint("vf_outbox_stats shows what they wait for.")));
 	PG_RETURN_VOID();
 }
 
