@@ -13,6 +13,7 @@
 
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "texts.h"
 
 #define FIRST_SIZE 8192
