@@ -16,7 +16,7 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 [ "$(id -u)" = 0 ] || { echo "run.sh: needs root" >&2; exit 2; }
 . "$top/test/setup.sh"
-setup test
+[ -n "${PG_CONFIG:-}" ] || setup test
 . "$top/test/lib/pg.sh"
 export PG_CONFIG
 

@@ -10,8 +10,11 @@ WHERE extname = 'voiceframe_retention';
 
 -- What a user finds, and what it says about itself.
 SET search_path = keeper;
+-- (The title has other words in 18.)
+\t on
 \dv vf_*
 \dt vf_*
+\t off
 SELECT pg_describe_object(classid, objid, 0) AS member
 FROM pg_depend
 WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
