@@ -69,6 +69,20 @@ SELECT count(*), count(DISTINCT key) FROM vf_outbox_keys;
 SELECT alert, value FROM vf_alerts WHERE firing ORDER BY 1;
 SELECT bucket, state, waiting, cancelled FROM vf_outbox_stats;
 
+-- Keys no store would take are keys all the same; an entry of them ends early,
+-- so that it stays a value that can be stored.
+BEGIN;
+DELETE FROM vf_outbox;
+ALTER TABLE sessions ALTER photo_s3_key TYPE text;
+INSERT INTO sessions (id, session_token, photo_s3_key, created_at, expires_at)
+SELECT md5('huge' || i)::uuid, 'huge' || i,
+	'temp_photos/' || i || repeat('x', 9000000), '2020-01-01', '2020-01-02'
+FROM generate_series(1, 3) i;
+SELECT expired, keys_queued FROM vf_purge_now();
+SELECT nkeys, (SELECT sum(octet_length(k)) FROM unnest(keys) k) AS bytes
+FROM vf_outbox ORDER BY id;
+ROLLBACK;
+
 -- They wait for a bucket; registering one takes them in, a later one not.
 SELECT item, value FROM vf_configure_bucket('voices', 'us-east-2')
 WHERE item LIKE '%taken in';
