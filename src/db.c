@@ -21,6 +21,7 @@
 #include "access/xact.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
@@ -595,6 +596,26 @@ vf_db_pages(Oid relid)
 		pages = RelationGetNumberOfBlocks(rel);
 	relation_close(rel, NoLock);
 	return pages;
+}
+
+bool
+vf_db_delete_fires(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	const TriggerDesc *all = rel->trigdesc;
+	bool		fires = false;
+
+	for (int i = 0; all != NULL && i < all->numtriggers; i++)
+	{
+		const Trigger *t = &all->triggers[i];
+
+		fires |= TRIGGER_FOR_DELETE(t->tgtype) &&
+			strcmp(t->tgname, "vf_queue_deleted") != 0 &&
+			t->tgfoid != F_RI_FKEY_NOACTION_DEL &&
+			t->tgfoid != F_RI_FKEY_RESTRICT_DEL;
+	}
+	table_close(rel, NoLock);
+	return fires;
 }
 
 /*

@@ -153,6 +153,13 @@ extern void vf_db_assert_idle(const char *where);
  */
 extern void vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms);
 
+/*
+ * Does a DELETE do more to this table's rows than delete them: a trigger, a
+ * foreign key that changes other rows?  Keys that only check do not count, nor
+ * does our own trigger.  To be asked with the table locked.
+ */
+extern bool vf_db_delete_fires(Oid relid);
+
 /* Pages of a table that is locked; 0 if it has none of its own. */
 extern BlockNumber vf_db_pages(Oid relid);
 

@@ -212,6 +212,17 @@ insert_entry(VfOutboxPack *pack, VfDbArgs *args, Datum *keys, int n)
 	pfree(DatumGetPointer(args->values[NEW_KEYS]));
 }
 
+void
+vf_outbox_lock(int timeout_ms)
+{
+	VfDbSection section;
+
+	vf_db_enter_self(&section);
+	vf_db_set("lock_timeout", psprintf("%d", timeout_ms));
+	vf_db_runf("LOCK TABLE {vf}.vf_outbox IN ROW EXCLUSIVE MODE", NULL);
+	vf_db_leave(&section);
+}
+
 /* Write the keys of one kind, in the state and with the code of args. */
 static int64
 write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
@@ -236,15 +247,16 @@ write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
 		if (pack->keys[i].kind != kind)
 			continue;
 		key = vf_texts_get(&pack->texts, i);
-		keys[n++] = PointerGetDatum(key);
-		bytes += VARSIZE(key);
-		total++;
-		if (n == VF_OUTBOX_MAX_KEYS || bytes > MAX_ENTRY_BYTES)
+		if (n == VF_OUTBOX_MAX_KEYS ||
+			bytes + VARSIZE(key) > MAX_ENTRY_BYTES)
 		{
 			insert_entry(pack, &args, keys, n);
 			n = 0;
 			bytes = 0;
 		}
+		keys[n++] = PointerGetDatum(key);
+		bytes += VARSIZE(key);
+		total++;
 	}
 	insert_entry(pack, &args, keys, n);
 	return total;

@@ -46,6 +46,12 @@ extern void vf_outbox_pack_keep(VfOutboxPack *pack, const char *key, int len);
 extern bool vf_outbox_deletable(const List *prefixes, const char *key,
 								int len);
 
+/*
+ * Take the lock that writing needs, waiting timeout_ms at most (55P03), while
+ * the caller holds nothing that others wait for.
+ */
+extern void vf_outbox_lock(int timeout_ms);
+
 /* Write the entries, in the caller's transaction. */
 extern void vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued,
 								 int64 *cancelled);

@@ -584,7 +584,8 @@ finish(Run *run, bool complete)
 	else
 		vf_runlog_idle("purge", run->opt->caller, run->plan.full,
 					   &result->counts);
-	if (!nothing || run->plan.full)
+	/* Whoever holds up a batch may hold up this for ever. */
+	if (!run->contended && (!nothing || run->plan.full))
 	{
 		vf_runlog_prune(history);
 		vf_outbox_prune(history);

@@ -11,7 +11,8 @@
  * nobody has locked, then look for orders written since that keep one of them.
  * What nobody wrote is still as the pick saw it.  Nothing is waited for.  Where
  * a row is locked at the last moment or such an order turns up, everything is
- * taken back.
+ * taken back.  Not where deleting a row runs a trigger or changes other tables:
+ * that could take from the orders what we are about to look for.
  *
  * Carefully: lock the rows, skipping those that others hold, then delete them
  * with the whole condition repeated.  A payment committed between the first
@@ -148,14 +149,26 @@ init_taken(VfPass *pass, Taken *taken)
 	vf_texts_clear(&pass->tokens);
 }
 
-/* Check the tables anew, and whether the batch's addresses mean anything. */
+/*
+ * Check the tables anew, and whether the batch's addresses mean anything.
+ *
+ * The locks that deleting and queueing need are taken before any row is ours,
+ * so that no payment waits for a row while we wait for a CREATE INDEX.  They
+ * also hold off new foreign keys, triggers and rules, which are looked for
+ * after them.
+ */
 static bool
-still_stands(VfPass *pass)
+still_stands(VfPass *pass, int lock_timeout)
 {
 	pass->gone = false;
 	vf_source_recheck(pass->source);
 	pass->gone = !vf_purge_part_stands(pass);
-	return !pass->gone;
+	if (pass->gone)
+		return false;
+	vf_db_lock(pass->part->leaf, RowExclusiveLock, lock_timeout);
+	vf_outbox_lock(lock_timeout);
+	vf_source_check_dangers(pass->source);
+	return true;
 }
 
 /* Run a DELETE on the part, known to our own trigger. */
@@ -279,9 +292,9 @@ vf_purge_delete_quickly(void *arg)
 	Taken		taken;
 
 	init_taken(pass, &taken);
-	if (!still_stands(pass))
+	if (!still_stands(pass, NO_WAIT_TIMEOUT))
 		return;
-	if (!vf_purge_pick_holds(pass))
+	if (!vf_purge_pick_holds(pass) || vf_db_delete_fires(pass->part->leaf))
 		not_quickly();
 	name_rows(pass, &query);
 	run_delete(pass, &query, &taken);
@@ -351,7 +364,7 @@ vf_purge_delete_carefully(void *arg)
 	/* An error in the last batch may have left it set. */
 	pass->deleting = false;
 	init_taken(pass, &taken);
-	if (!still_stands(pass))
+	if (!still_stands(pass, SHARE_LOCK_TIMEOUT))
 		return;
 	lock_rows(pass, &locked);
 	if (locked.tids.n > 0)

@@ -17,6 +17,7 @@
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -83,6 +84,35 @@ name_is_taken(const Registered *reg)
 	return OidIsValid(relid) && relid != reg->relid;
 }
 
+/*
+ * The parts of a table must be as lasting as the table; and those of orders be
+ * here, where payments meet our locks and triggers.
+ */
+static void
+check_parts(Oid relid, const char *what, const char *quoted)
+{
+	bool		of_orders = strcmp(what, "orders") == 0;
+	List	   *all = find_all_inheritors(relid, AccessShareLock, NULL);
+	ListCell   *lc;
+
+	foreach(lc, all)
+	{
+		Oid			part = lfirst_oid(lc);
+		bool		foreign = get_rel_relkind(part) == RELKIND_FOREIGN_TABLE;
+
+		if (get_rel_persistence(part) != RELPERSISTENCE_PERMANENT ||
+			(foreign && of_orders))
+			ereport(ERROR,
+					(errcode(VF_ERRCODE_REGISTRATION),
+					 errmsg("%s cannot be the %s table", quoted, what),
+					 errdetail("Its part \"%s\" is %s.", get_rel_name(part),
+							   foreign ? "a foreign table" :
+							   "unlogged or temporary: a crash would empty it"),
+					 RECONFIGURE));
+	}
+	list_free(all);
+}
+
 /* Only plain and partitioned permanent tables that stand for themselves. */
 void
 vf_source_check_form(Oid relid, const char *what, const char *quoted)
@@ -109,6 +139,7 @@ vf_source_check_form(Oid relid, const char *what, const char *quoted)
 				(errcode(VF_ERRCODE_REGISTRATION),
 				 errmsg("%s cannot be the %s table", quoted, what),
 				 errdetail("%s", fault), RECONFIGURE));
+	check_parts(relid, what, quoted);
 }
 
 /* Lock the registered table and learn its present name. */
@@ -355,6 +386,9 @@ recheck_columns(const VfSource *source)
 	if (row.sessions.relid != source->sessions.relid ||
 		row.orders.relid != source->orders.relid ||
 		now.guard != source->guard ||
+		memcmp(now.attnum, source->attnum, sizeof(now.attnum)) != 0 ||
+		memcmp(now.with_zone, source->with_zone,
+			   sizeof(now.with_zone)) != 0 ||
 		!same_keys(&now.sessions, &source->sessions) ||
 		!same_keys(&now.orders, &source->orders))
 		ereport(ERROR,

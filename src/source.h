@@ -9,6 +9,7 @@
 #ifndef VF_SOURCE_H
 #define VF_SOURCE_H
 
+#include "access/attnum.h"
 #include "datatype/timestamp.h"
 
 #include "db.h"
@@ -70,6 +71,7 @@ typedef struct VfSource
 	char	   *column[VF_N_COLUMNS];	/* catalog names, NULL if absent */
 	char	   *quoted[VF_N_COLUMNS];
 	bool		with_zone[VF_N_COLUMNS];	/* timestamptz */
+	AttrNumber	attnum[VF_N_COLUMNS];	/* tells a new column of that name */
 	char	   *id_type;		/* of sessions.id, as SQL writes it */
 	bool		guard;			/* the payment guard is wanted */
 	bool		queue_deletes;

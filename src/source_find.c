@@ -187,6 +187,7 @@ describe_table(VfSource *source, VfTable *table, Oid relid, bool of_orders,
 		source->column[part] = pstrdup(name);
 		source->quoted[part] = pstrdup(quote_identifier(name));
 		source->with_zone[part] = type == TIMESTAMPTZOID;
+		source->attnum[part] = get_attnum(relid, name);
 		if (part == VF_S_ID)
 			source->id_type = format_type_be_qualified(type);
 	}
@@ -320,6 +321,11 @@ accepted(const VfSource *source, const char *name)
 	return false;
 }
 
+/* $1 and all that inherit from it, as partitions or otherwise. */
+#define TREE "WITH RECURSIVE r (oid) AS (SELECT $1 UNION SELECT i.inhrelid" \
+	" FROM pg_catalog.pg_inherits i JOIN r ON r.oid = i.inhparent)" \
+	" SELECT r.oid FROM r"
+
 /* Foreign keys that would carry our DELETE into other tables. */
 static void
 check_cascades(const VfSource *source)
@@ -335,8 +341,7 @@ check_cascades(const VfSource *source)
 				  " FROM pg_catalog.pg_constraint"
 				  " WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd')"
 				  " AND conparentid = 0 AND confrelid IN"
-				  " (SELECT $1 UNION ALL"
-				  "  SELECT relid FROM pg_catalog.pg_partition_tree($1))"
+				  " (" TREE ")"
 				  " ORDER BY 1, 2", &args);
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -363,19 +368,18 @@ check_deferred(const VfSource *source)
 
 	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->sessions.relid));
 	if (vf_db_run("SELECT coalesce(c.conname, t.tgname)::pg_catalog.text,"
-				  " t.tgconstraint <> 0"
+				  " t.tgrelid::pg_catalog.regclass::pg_catalog.text"
 				  " FROM pg_catalog.pg_trigger t LEFT JOIN"
 				  " pg_catalog.pg_constraint c ON c.oid = t.tgconstraint"
 				  " WHERE t.tginitdeferred AND t.tgenabled <> 'D'"
 				  " AND t.tgtype & 8 <> 0 AND t.tgrelid IN"
-				  " (SELECT $1 UNION ALL"
-				  "  SELECT relid FROM pg_catalog.pg_partition_tree($1))"
+				  " (" TREE ")"
 				  " ORDER BY 1 LIMIT 1", &args) == 0)
 		return;
 	ereport(ERROR,
 			(errcode(VF_ERRCODE_REGISTRATION),
 			 errmsg("deferred trigger \"%s\" on %s cannot fire in a purge",
-					vf_db_text(0, 0), source->sessions.quoted),
+					vf_db_text(0, 0), vf_db_text(0, 1)),
 			 errdetail("A purge runs with the table owner's rights in a security-restricted operation, and that ends before the commit."),
 			 errhint("Make it not deferred: ALTER TABLE ... ALTER CONSTRAINT %s NOT DEFERRABLE, or a trigger that is not INITIALLY DEFERRED.",
 					 quote_identifier(vf_db_text(0, 0)))));
@@ -387,17 +391,17 @@ check_rules(const VfSource *source)
 	VfDbArgs	args = {0};
 
 	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->sessions.relid));
-	if (vf_db_run("SELECT rulename::pg_catalog.text"
+	if (vf_db_run("SELECT rulename::pg_catalog.text,"
+				  " ev_class::pg_catalog.regclass::pg_catalog.text"
 				  " FROM pg_catalog.pg_rewrite"
 				  " WHERE ev_type = '4' AND ev_enabled <> 'D' AND ev_class IN"
-				  " (SELECT $1 UNION ALL"
-				  "  SELECT relid FROM pg_catalog.pg_partition_tree($1))"
+				  " (" TREE ")"
 				  " ORDER BY 1 LIMIT 1", &args) == 0)
 		return;
 	ereport(ERROR,
 			(errcode(VF_ERRCODE_REGISTRATION),
 			 errmsg("rule \"%s\" rewrites DELETE on %s",
-					vf_db_text(0, 0), source->sessions.quoted),
+					vf_db_text(0, 0), vf_db_text(0, 1)),
 			 errdetail("A purge could not tell which rows are gone."),
 			 errhint("Drop or disable the rule.")));
 }

@@ -48,7 +48,9 @@ append_row(StringInfo buf, const VfSource *source, const char *alias)
 /*
  * The guard's body.  It catches only what changed names and rights raise; such
  * a payment has no lock on its session, and says so by a lock of its own that
- * a purge asks for (vf_source_guard_failing).  What the row lock raises (40001,
+ * a purge asks for (vf_source_guard_failing).  So does one whose session is
+ * not there, as it may be that it is not there yet; with that lock it looks
+ * again.  What the row lock raises (40001,
  * 40P01, 55P03, 57014) must reach the payment, for it is the protection.
  */
 static char *
@@ -67,6 +69,12 @@ guard_body(const VfSource *source)
 					 "\tEND IF;\n"
 					 "\tPERFORM 1 FROM %s s WHERE s.%s = NEW.%s\n"
 					 "\t\tFOR KEY SHARE;\n"
+					 "\tIF NOT FOUND AND NEW.%s IS NOT NULL THEN\n"
+					 "\t\tPERFORM pg_catalog.pg_advisory_xact_lock_shared("
+					 VF_GUARD_FAILED_LOCK ");\n"
+					 "\t\tPERFORM 1 FROM %s s WHERE s.%s = NEW.%s\n"
+					 "\t\t\tFOR KEY SHARE;\n"
+					 "\tEND IF;\n"
 					 "\tRETURN NULL;\n"
 					 "EXCEPTION\n"
 					 "\tWHEN syntax_error_or_access_rule_violation OR"
@@ -75,6 +83,8 @@ guard_body(const VfSource *source)
 					 VF_GUARD_FAILED_LOCK ");\n"
 					 "\t\tRETURN NULL;\n"
 					 "END\n",
+					 source->sessions.quoted, source->quoted[VF_S_TOKEN],
+					 source->quoted[VF_O_TOKEN], source->quoted[VF_O_TOKEN],
 					 source->sessions.quoted, source->quoted[VF_S_TOKEN],
 					 source->quoted[VF_O_TOKEN]);
 	return buf.data;
@@ -117,9 +127,10 @@ vf_source_guard_remove(const VfSource *source)
 		NULL
 	};
 
-	vf_db_lock(source->orders.relid, ShareRowExclusiveLock, DDL_LOCK_TIMEOUT);
+	/* In the order of a purge. */
 	vf_db_lock(source->sessions.relid, ShareRowExclusiveLock,
 			   DDL_LOCK_TIMEOUT);
+	vf_db_lock(source->orders.relid, ShareRowExclusiveLock, DDL_LOCK_TIMEOUT);
 	run_all(statements, guard_names(source));
 }
 
@@ -188,6 +199,7 @@ vf_source_guard_state(const VfSource *source)
 	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->orders.relid));
 	vf_db_arg_text(&args, guard_body(source));
 	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->sessions.owner));
+	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->sessions.relid));
 	vf_db_run_self("WITH RECURSIVE f AS (SELECT oid FROM pg_catalog.pg_proc"
 				   " WHERE proname = 'vf_payment_guard' AND prosrc = $2"
 				   " AND proowner = $3 AND prosecdef AND proconfig ="
@@ -200,6 +212,9 @@ vf_source_guard_state(const VfSource *source)
 				   " ON r.oid = i.inhparent)"
 				   " SELECT pg_catalog.bool_and(t.tgenabled IS NOT NULL),"
 				   " coalesce(pg_catalog.bool_and(t.tgenabled = 'A'), false)"
+				   /* without which the owner may not lock rows either */
+				   " AND pg_catalog.has_any_column_privilege($3, $4,"
+				   " 'UPDATE')"
 				   " FROM r LEFT JOIN pg_catalog.pg_trigger t"
 				   " ON t.tgrelid = r.oid"
 				   " AND t.tgfoid = (SELECT oid FROM f)"

@@ -162,6 +162,12 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ BEGIN RETURN NULL; END $$;
 SELECT * FROM t.purge();
 ROLLBACK;
+-- Nor does one whose owner may lock no row.
+BEGIN;
+REVOKE UPDATE ON sessions FROM regress_vf_sessions;
+SELECT guard, (SELECT firing FROM vf_alerts WHERE alert = 'guard')
+FROM vf_source_state();
+ROLLBACK;
 BEGIN;
 ALTER FUNCTION vf.vf_payment_guard() SECURITY INVOKER;
 SELECT * FROM t.purge();

@@ -74,6 +74,17 @@ CREATE FOREIGN TABLE old_shop.foreigner (id uuid, session_token text,
 	SERVER regress_vf_server;
 SELECT * FROM vf_configure('old_shop.foreigner', 'shop.orders');
 SELECT * FROM vf_configure('shop.sessions_pkey', 'shop.orders');
+-- So must their parts be; those of orders also be here.
+CREATE TABLE old_shop.orders (LIKE shop.orders) PARTITION BY LIST (status);
+CREATE UNLOGGED TABLE old_shop.others PARTITION OF old_shop.orders DEFAULT;
+SELECT * FROM vf_configure('shop.sessions', 'old_shop.orders');
+DROP TABLE old_shop.others;
+CREATE FOREIGN TABLE old_shop.elsewhere PARTITION OF old_shop.orders DEFAULT
+	SERVER regress_vf_server;
+SELECT * FROM vf_configure('shop.sessions', 'old_shop.orders');
+CREATE UNLOGGED TABLE old_shop.lost PARTITION OF old_shop.parted
+	FOR VALUES FROM ('2020-01-01') TO ('2020-02-01');
+SELECT * FROM vf_configure('old_shop.parted', 'shop.orders');
 SET client_min_messages = error;
 DROP FOREIGN DATA WRAPPER regress_vf_wrapper CASCADE;
 DROP TABLE temporary;
@@ -113,6 +124,15 @@ CREATE TABLE visits (session uuid CONSTRAINT "Visits" REFERENCES sessions
 	DEFERRABLE INITIALLY DEFERRED);
 SELECT * FROM vf_purge_now();
 DROP TABLE visits;
+-- The same on a table that inherits from sessions.
+CREATE TABLE heirs (PRIMARY KEY (id)) INHERITS (sessions);
+CREATE TABLE notes (session uuid CONSTRAINT notes_to_heirs
+	REFERENCES heirs ON DELETE CASCADE);
+SELECT * FROM vf_purge_now();
+DROP TABLE notes;
+CREATE RULE "Instead" AS ON DELETE TO heirs DO INSTEAD NOTHING;
+SELECT * FROM vf_purge_now();
+DROP TABLE heirs;
 -- Tokens must compare alike on both sides.
 ALTER TABLE sessions ALTER session_token TYPE varchar(255) COLLATE "C";
 SELECT * FROM vf_configure();
