@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
@@ -19,6 +20,7 @@
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
@@ -483,6 +485,21 @@ vf_db_commit(void)
 	XactIsoLevel = XACT_READ_COMMITTED;
 }
 
+void
+vf_db_commit_flushed(void)
+{
+	ForceSyncCommit();
+	vf_db_commit();
+}
+
+void
+vf_db_commit_unflushed(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	vf_db_commit();
+}
+
 /* Errors that say nothing about the rows at hand: the caller must see them. */
 static bool
 concerns_everything(int sqlerrcode)
@@ -620,29 +637,27 @@ vf_db_delete_fires(Oid relid)
 
 /*
  * By hand: SQL would call two functions for every row only to find, nearly
- * always, that there is none.
+ * always, that there is none.  Where a table is not a heap, the answer is yes.
  */
 bool
 vf_db_written_since(Oid relid, TransactionId horizon)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
-	bool		found = false;
+	bool		found = rel->rd_rel->relam != HEAP_TABLE_AM_OID;
 
-	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	if (!found)
 	{
-		bool		isnull;
-		Datum		xmin = slot_getsysattr(slot,
-										   MinTransactionIdAttributeNumber,
-										   &isnull);
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+		HeapTuple	tuple;
 
-		found = !TransactionIdPrecedes(DatumGetTransactionId(xmin), horizon);
+		while (!found &&
+			   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+			found = !TransactionIdPrecedes(HeapTupleHeaderGetXmin(tuple->t_data),
+										   horizon);
+		table_endscan(scan);
+		UnregisterSnapshot(snapshot);
 	}
-	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, AccessShareLock);
 	return found;
 }

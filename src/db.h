@@ -126,6 +126,19 @@ extern void vf_db_set(const char *name, const char *value);
 extern void vf_db_commit(void);
 
 /*
+ * The same, on disk before it returns whatever synchronous_commit says: for
+ * what must not come back once something outside the database was done.
+ */
+extern void vf_db_commit_flushed(void);
+
+/*
+ * The same without waiting for the disk: for one of many, the last of which is
+ * a plain one.  What is on disk never has gaps: a later commit that is flushed
+ * takes this one with it.
+ */
+extern void vf_db_commit_unflushed(void);
+
+/*
  * Run body(arg) in a subtransaction.  On an error that concerns only what body
  * touched, roll back to before it and return the error, palloc'd; NULL on
  * success.  Cancellation, shutdown and exhausted resources pass through.
@@ -163,7 +176,10 @@ extern bool vf_db_delete_fires(Oid relid);
 /* Pages of a table that is locked; 0 if it has none of its own. */
 extern BlockNumber vf_db_pages(Oid relid);
 
-/* Does a row that we see come from a transaction not before the horizon? */
+/*
+ * Does a row that we see come from a transaction not before the horizon?  True
+ * also where that cannot be told.
+ */
 extern bool vf_db_written_since(Oid relid, TransactionId horizon);
 
 /* ---- the extension itself ---- */

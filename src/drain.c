@@ -219,7 +219,12 @@ run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket)
 	error = vf_db_try(claim, &c);
 	if (error != NULL)
 		fail(d, error);
-	vf_db_commit();
+
+	/*
+	 * The purge's commit is on disk with this one: no crash may bring back a
+	 * row whose object is about to go.
+	 */
+	vf_db_commit_flushed();
 	if (wave.n == 0)
 		return false;
 	vf_db_assert_idle("the drain");
