@@ -649,12 +649,15 @@ vf_db_written_since(Oid relid, TransactionId horizon)
 	{
 		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 		TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
-		HeapTuple	tuple;
+		HeapTuple	row;
 
 		while (!found &&
-			   (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
-			found = !TransactionIdPrecedes(HeapTupleHeaderGetXmin(tuple->t_data),
-										   horizon);
+			   (row = heap_getnext(scan, ForwardScanDirection)) != NULL)
+		{
+			TransactionId xmin = HeapTupleHeaderGetXmin(row->t_data);
+
+			found = !TransactionIdPrecedes(xmin, horizon);
+		}
 		table_endscan(scan);
 		UnregisterSnapshot(snapshot);
 	}
