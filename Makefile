@@ -53,6 +53,7 @@ OBJS = \
 	src/digest.o \
 	src/schedule.o \
 	src/stats.o \
+	src/pages.o \
 	src/texts.o \
 	src/wake.o \
 	src/report.o \

@@ -12,15 +12,11 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/heapam.h"
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
-#include "access/tableam.h"
-#include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
@@ -633,36 +629,6 @@ vf_db_delete_fires(Oid relid)
 	}
 	table_close(rel, NoLock);
 	return fires;
-}
-
-/*
- * By hand: SQL would call two functions for every row only to find, nearly
- * always, that there is none.  Where a table is not a heap, the answer is yes.
- */
-bool
-vf_db_written_since(Oid relid, TransactionId horizon)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	bool		found = rel->rd_rel->relam != HEAP_TABLE_AM_OID;
-
-	if (!found)
-	{
-		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-		TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
-		HeapTuple	row;
-
-		while (!found &&
-			   (row = heap_getnext(scan, ForwardScanDirection)) != NULL)
-		{
-			TransactionId xmin = HeapTupleHeaderGetXmin(row->t_data);
-
-			found = !TransactionIdPrecedes(xmin, horizon);
-		}
-		table_endscan(scan);
-		UnregisterSnapshot(snapshot);
-	}
-	table_close(rel, AccessShareLock);
-	return found;
 }
 
 /* ---- the extension itself ---- */

@@ -176,12 +176,6 @@ extern bool vf_db_delete_fires(Oid relid);
 /* Pages of a table that is locked; 0 if it has none of its own. */
 extern BlockNumber vf_db_pages(Oid relid);
 
-/*
- * Does a row that we see come from a transaction not before the horizon?  True
- * also where that cannot be told.
- */
-extern bool vf_db_written_since(Oid relid, TransactionId horizon);
-
 /* ---- the extension itself ---- */
 
 extern bool vf_db_installed(void);

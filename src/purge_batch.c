@@ -38,6 +38,7 @@
 
 #include "db.h"
 #include "outbox.h"
+#include "pages.h"
 #include "purge_batch.h"
 #include "purge_pick.h"
 
@@ -217,30 +218,19 @@ not_quickly(void)
 			 errmsg("something has changed since the sessions were picked")));
 }
 
-/*
- * Has anybody written an order since the pick?  Often nobody has, and then one
- * reading of orders answers for the whole batch.  Where that costs more than to
- * look up each session, it is not asked.
- */
-static bool
-orders_were_written(const VfPass *pass, const Taken *taken)
-{
-	Oid			orders = pass->source->orders.relid;
-
-	return vf_db_pages(orders) / 2 > (BlockNumber) taken->tids.n ||
-		vf_db_written_since(orders, pass->part->horizon);
-}
-
 /* Does an order written since the pick keep one of those that were taken? */
 static bool
-order_came(const VfPass *pass, const Taken *taken)
+order_came(const VfPass *pass)
 {
+	const VfPart *part = pass->part;
 	VfPartQuery query = {
 		.template = "SELECT 1 FROM {orders} o WHERE pg_catalog.age(o.xmin) <= $7"
 		" AND o.{order_token} = ANY ($8) AND {keeps}"
 	};
 
-	if (!orders_were_written(pass, taken))
+	if (part->orders_quiet &&
+		!vf_pages_written(pass->source->orders.relid, part->horizon,
+						  part->orders_lsn))
 		return false;
 	vf_rules_args(pass->source, pass->rules, &query.args);
 	vf_db_arg(&query.args, INT4OID,
@@ -301,7 +291,7 @@ vf_purge_delete_quickly(void *arg)
 	if (taken.tids.n > 0)
 	{
 		hold_payments(pass);
-		if (order_came(pass, &taken) || !vf_purge_pick_holds(pass))
+		if (order_came(pass) || !vf_purge_pick_holds(pass))
 			not_quickly();
 	}
 	settle(pass, &taken);

@@ -8,6 +8,7 @@
 #ifndef VF_PURGE_PART_H
 #define VF_PURGE_PART_H
 
+#include "access/xlogdefs.h"
 #include "storage/block.h"
 #include "storage/itemptr.h"
 
@@ -54,6 +55,8 @@ typedef struct VfPart
 	TransactionId horizon;		/* all before it was over, and seen */
 	Oid			leaf_file;
 	Oid			orders_file;
+	bool		orders_quiet;	/* then no order was being written, and */
+	XLogRecPtr	orders_lsn;		/* all that come are on pages changed since */
 } VfPart;
 
 /* Why a session stayed although its time is up. */

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xlog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "utils/builtins.h"
@@ -20,6 +21,7 @@
 #include "utils/syscache.h"
 
 #include "db.h"
+#include "pages.h"
 #include "purge_pick.h"
 
 /* Transactions after which a row's age says nothing any more. */
@@ -163,6 +165,22 @@ store_met(VfPart *part, Met *met, MemoryContext context)
 }
 
 /*
+ * Prepare for the question of each batch whether an order was written since:
+ * where the batches are large, it is answered by the pages of orders.
+ */
+static void
+look_at_pages(const VfPass *pass)
+{
+	VfPart	   *part = pass->part;
+	Oid			orders = pass->source->orders.relid;
+
+	part->orders_lsn = GetXLogInsertRecPtr();
+	part->orders_quiet = OidIsValid(part->orders_file) &&
+		vf_db_pages(orders) / 2 <= (BlockNumber) part->due.n &&
+		!vf_pages_written(orders, part->horizon, InvalidXLogRecPtr);
+}
+
+/*
  * Orders are joined, not asked about row by row: an EXISTS whose answer is
  * part of the result looks up one session's orders after the other as soon as
  * orders outgrows a hash in memory, and a join goes on in pieces.
@@ -192,6 +210,7 @@ vf_purge_pick(void *arg)
 		vf_part_run(pass, &query);
 	}
 	store_met(part, &met, pass->context);
+	look_at_pages(pass);
 }
 
 /* ---- look ---- */

@@ -5,15 +5,17 @@
 WITH statement AS (
 	SELECT CASE
 		WHEN query LIKE 'CALL vf_purge%' THEN NULL
-		WHEN query LIKE '%FOR UPDATE OF s SKIP LOCKED%' THEN '1 lock what is due'
-		WHEN query LIKE 'DELETE FROM ONLY%' THEN '2 check again and delete'
-		WHEN query LIKE '%vf_sweep%' THEN '8 other statements'
-		WHEN query LIKE 'INSERT INTO%vf_outbox%' THEN '3 queue the keys'
-		WHEN query LIKE '%bool_or(%' AND query LIKE '%LEFT JOIN%'
-			AND query NOT LIKE '%pg_trigger%' THEN '4 look at what stays'
-		WHEN query LIKE 'WITH f AS%pg_trigger%' THEN '5 is the guard up'
-		WHEN query LIKE '%vf_run%' THEN '6 record of the run'
-		WHEN query LIKE '%count(*)%' THEN '7 brakes'
+		WHEN query LIKE 'SELECT s.ctid, CASE%' THEN '1 pick what is due'
+		WHEN query LIKE 'DELETE FROM ONLY%age(s.xmin)%' THEN '2 delete quickly'
+		WHEN query LIKE 'DELETE FROM ONLY%'
+			OR query LIKE '%FOR UPDATE OF s SKIP LOCKED%'
+			THEN '3 lock, check again and delete'
+		WHEN query LIKE '%age(o.xmin)%' THEN '4 look for new orders'
+		WHEN query LIKE 'INSERT INTO%vf_outbox%' THEN '5 queue the keys'
+		WHEN query LIKE '%pg_trigger%' OR query LIKE '%pg_constraint%'
+			OR query LIKE '%pg_rewrite%' THEN '6 guard, keys, triggers, rules'
+		WHEN query LIKE '%vf_run%' OR query LIKE '%vf_sweep%'
+			THEN '7 record of the run'
 		ELSE '8 other statements' END AS part,
 		calls, total_exec_time + total_plan_time AS ms, wal_bytes,
 		total_plan_time AS plan_ms,

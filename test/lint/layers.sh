@@ -16,7 +16,7 @@ table='
 4 source outbox runlog bucket sweep preflight
 3 s3+s3_cred
 2 http s3_sign+s3_xml
-1 db digest report schedule stats+wake texts
+1 db digest pages report schedule stats+wake texts
 0 compat+errors+settings
 '
 
