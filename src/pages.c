@@ -41,7 +41,8 @@ page_has(Page page, TransactionId horizon)
 		if (!ItemIdIsNormal(item))
 			continue;
 		row = (HeapTupleHeader) PageGetItem(page, item);
-		if (!TransactionIdPrecedes(HeapTupleHeaderGetXmin(row), horizon))
+		/* Raw: VACUUM may have frozen what was written since. */
+		if (!TransactionIdPrecedes(HeapTupleHeaderGetRawXmin(row), horizon))
 			return true;
 	}
 	return false;
@@ -64,7 +65,7 @@ vf_pages_written(Oid relid, TransactionId horizon, XLogRecPtr lsn)
 
 		CHECK_FOR_INTERRUPTS();
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		written = PageGetLSN(page) >= lsn && page_has(page, horizon);
+		written = BufferGetLSNAtomic(buffer) >= lsn && page_has(page, horizon);
 		UnlockReleaseBuffer(buffer);
 	}
 	FreeAccessStrategy(strategy);
