@@ -611,26 +611,6 @@ vf_db_pages(Oid relid)
 	return pages;
 }
 
-bool
-vf_db_delete_fires(Oid relid)
-{
-	Relation	rel = table_open(relid, NoLock);
-	const TriggerDesc *all = rel->trigdesc;
-	bool		fires = false;
-
-	for (int i = 0; all != NULL && i < all->numtriggers; i++)
-	{
-		const Trigger *t = &all->triggers[i];
-
-		fires |= TRIGGER_FOR_DELETE(t->tgtype) &&
-			strcmp(t->tgname, "vf_queue_deleted") != 0 &&
-			t->tgfoid != F_RI_FKEY_NOACTION_DEL &&
-			t->tgfoid != F_RI_FKEY_RESTRICT_DEL;
-	}
-	table_close(rel, NoLock);
-	return fires;
-}
-
 /* ---- the extension itself ---- */
 
 /* Reads our row of pg_extension; there is no system cache for it. */
@@ -667,6 +647,39 @@ require_extension(Oid *oid, Oid *owner, Oid *schema)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"voiceframe_retention\" is not installed in this database"),
 				 errhint("Run CREATE EXTENSION voiceframe_retention.")));
+}
+
+/* A trigger of that name may be anybody's, a function of ours may not. */
+static bool
+is_queue_deletes(const Trigger *trigger)
+{
+	Oid			oid,
+				owner,
+				schema;
+
+	return strcmp(trigger->tgname, "vf_queue_deleted") == 0 &&
+		read_extension(&oid, &owner, &schema) &&
+		get_func_namespace(trigger->tgfoid) == schema &&
+		strcmp(get_func_name(trigger->tgfoid), "vf_queue_deleted") == 0;
+}
+
+bool
+vf_db_delete_fires(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	const TriggerDesc *all = rel->trigdesc;
+	bool		fires = false;
+
+	for (int i = 0; all != NULL && i < all->numtriggers && !fires; i++)
+	{
+		const Trigger *t = &all->triggers[i];
+
+		fires = TRIGGER_FOR_DELETE(t->tgtype) &&
+			t->tgfoid != F_RI_FKEY_NOACTION_DEL &&
+			t->tgfoid != F_RI_FKEY_RESTRICT_DEL && !is_queue_deletes(t);
+	}
+	table_close(rel, NoLock);
+	return fires;
 }
 
 bool

@@ -166,13 +166,6 @@ extern void vf_db_assert_idle(const char *where);
  */
 extern void vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms);
 
-/*
- * Does a DELETE do more to this table's rows than delete them: a trigger, a
- * foreign key that changes other rows?  Keys that only check do not count, nor
- * does our own trigger.  To be asked with the table locked.
- */
-extern bool vf_db_delete_fires(Oid relid);
-
 /* Pages of a table that is locked; 0 if it has none of its own. */
 extern BlockNumber vf_db_pages(Oid relid);
 
@@ -182,5 +175,12 @@ extern bool vf_db_installed(void);
 /* Raises an error if it is not installed. */
 extern Oid	vf_db_extension_owner(void);
 extern const char *vf_db_schema(void);	/* quoted name */
+
+/*
+ * Does a DELETE do more to this table's rows than delete them: a trigger, a
+ * foreign key that changes other rows?  Keys that only check do not count, nor
+ * does our own trigger.  To be asked with the table locked.
+ */
+extern bool vf_db_delete_fires(Oid relid);
 
 #endif							/* VF_DB_H */

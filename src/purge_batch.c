@@ -32,9 +32,7 @@
 
 #include "catalog/pg_type.h"
 #include "storage/lmgr.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 
 #include "db.h"
 #include "outbox.h"

@@ -42,7 +42,7 @@ append_row(StringInfo buf, const VfSource *source, const char *alias)
 	appendStringInfoString(buf, ")");
 }
 
-/* The advisory lock of payments whose guard could not do its work. */
+/* The advisory lock of payments whose guard has no session to lock. */
 #define VF_GUARD_FAILED_LOCK "8602374650911"
 
 /*
@@ -50,8 +50,8 @@ append_row(StringInfo buf, const VfSource *source, const char *alias)
  * a payment has no lock on its session, and says so by a lock of its own that
  * a purge asks for (vf_source_guard_failing).  So does one whose session is
  * not there, as it may be that it is not there yet; with that lock it looks
- * again.  What the row lock raises (40001,
- * 40P01, 55P03, 57014) must reach the payment, for it is the protection.
+ * again.  What the row lock raises (40001, 40P01, 55P03, 57014) must reach the
+ * payment, for it is the protection.
  */
 static char *
 guard_body(const VfSource *source)

@@ -1,4 +1,4 @@
-# 012_durable.pl: what is gone from the bucket is gone from the table, also
+# 012_durable.pl: what is gone from the bucket is gone from the table (P3), also
 # where commits do not wait for the disk.  The server loses all that it has not
 # flushed while a request is under way whose object the peer has deleted.
 
@@ -56,7 +56,7 @@ $node->stop('immediate');
 $peer->ctl('release');
 $drain->finish;
 $node->start;
-is(sql($node, $state), '0|5', 'P4: no row comes back without its object');
+is(sql($node, $state), '0|5', 'P3: no row comes back without its object');
 age($node);
 drain($node);
 is(sql($node, $state), '0|0', 'P4: the batch is sent again and settled');
