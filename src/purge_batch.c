@@ -34,6 +34,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "db.h"
 #include "outbox.h"
 #include "pages.h"
