@@ -60,7 +60,9 @@ OBJS = \
 	src/settings.o
 
 EXTENSION = voiceframe_retention
-DATA = sql/voiceframe_retention--1.0.sql
+DATA = \
+	sql/voiceframe_retention--1.0.sql \
+	sql/voiceframe_retention--1.0--1.1.sql
 PGFILEDESC = "voiceframe_retention - data retention for rows and their S3 objects"
 
 PG_CONFIG ?= pg_config
