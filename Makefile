@@ -9,6 +9,7 @@ OBJS = \
 	src/sql_control.o \
 	src/sql_bucket.o \
 	src/sql_watch.o \
+	src/sql_undo.o \
 	src/sql_rights.o \
 	src/worker.o \
 	src/worker_launch.o \
@@ -20,9 +21,13 @@ OBJS = \
 	src/purge_preview.o \
 	src/purge_deleted.o \
 	src/brake.o \
+	src/restore.o \
+	src/erase.o \
+	src/retain.o \
 	src/drain.o \
 	src/drain_wave.o \
 	src/drain_client.o \
+	src/drain_lookup.o \
 	src/check.o \
 	src/register.o \
 	src/register_bucket.o \
@@ -33,7 +38,12 @@ OBJS = \
 	src/source_rules.o \
 	src/source_refs.o \
 	src/source_guard.o \
+	src/source_rows.o \
+	src/undo.o \
+	src/hold.o \
+	src/lookup.o \
 	src/outbox.o \
+	src/outbox_pack.o \
 	src/bucket.o \
 	src/runlog.o \
 	src/sweep.o \

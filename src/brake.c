@@ -69,7 +69,8 @@ count_due(const Due *due, int64 max)
 	return count_as_owner(due->source, due->rules,
 						  "SELECT pg_catalog.count(*) FROM (SELECT 1"
 						  " FROM {sessions} s"
-						  " WHERE {time_due} AND NOT {blocked} LIMIT $7) x",
+						  " WHERE {time_due} AND NOT {blocked}"
+						  " AND NOT {held} LIMIT $7) x",
 						  &more);
 }
 
@@ -92,7 +93,8 @@ count_lost(const VfSource *source, const VfRules *rules, const VfSweep *sweep)
 	return count_as_owner(source, rules,
 						  "SELECT pg_catalog.count(*) FROM {sessions} s"
 						  " WHERE s.{id} = ANY ($7::{id_type}[])"
-						  " AND {time_due} AND NOT {blocked}", &more);
+						  " AND {time_due} AND NOT {blocked}"
+						  " AND NOT {held}", &more);
 }
 
 /*
@@ -118,7 +120,8 @@ raise_brake(const VfSource *source, const VfRules *rules, const char *why)
 						 " pg_catalog.min(s.{created})::pg_catalog.text,"
 						 " pg_catalog.max(s.{created})::pg_catalog.text"
 						 " FROM {sessions} s"
-						 " WHERE {time_due} AND NOT {blocked}",
+						 " WHERE {time_due} AND NOT {blocked}"
+						 " AND NOT {held}",
 						 vf_rules_names(source, NULL)), &args);
 	expired = vf_db_int(0, 0);
 	unpaid = vf_db_int(0, 1);

@@ -62,11 +62,16 @@ vf_bucket_ready(TimestampTz now, int *n)
 	vf_db_enter_self(&section);
 	*n = (int) vf_db_runf("SELECT " BUCKET_COLUMNS " FROM {vf}.vf_bucket b"
 						  " WHERE coalesce(b.next_attempt_at, '-infinity')"
-						  " <= $1 AND EXISTS (SELECT FROM {vf}.vf_outbox o"
+						  " <= $1 AND (EXISTS (SELECT FROM {vf}.vf_outbox o"
 						  " WHERE o.endpoint = b.endpoint"
 						  " AND o.bucket = b.bucket"
 						  " AND o.state IN ('waiting', 'claimed')"
-						  " AND o.next_attempt_at <= $1)"
+						  " AND o.next_attempt_at <= $1"
+						  " AND coalesce(o.not_before <= $1, true))"
+						  " OR EXISTS (SELECT FROM {vf}.vf_lookup l"
+						  " WHERE l.endpoint = b.endpoint"
+						  " AND l.bucket = b.bucket"
+						  " AND l.looked_at IS NULL AND l.look_at <= $1))"
 						  " ORDER BY b.endpoint, b.bucket", &args);
 	list = palloc0(sizeof(VfBucket) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)

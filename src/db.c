@@ -703,13 +703,19 @@ vf_db_extension_owner(void)
 	return owner;
 }
 
-const char *
-vf_db_schema(void)
+Oid
+vf_db_schema_oid(void)
 {
 	Oid			oid,
 				owner,
 				schema;
 
 	require_extension(&oid, &owner, &schema);
-	return quote_identifier(get_namespace_name(schema));
+	return schema;
+}
+
+const char *
+vf_db_schema(void)
+{
+	return quote_identifier(get_namespace_name(vf_db_schema_oid()));
 }

@@ -174,6 +174,7 @@ extern BlockNumber vf_db_pages(Oid relid);
 extern bool vf_db_installed(void);
 /* Raises an error if it is not installed. */
 extern Oid	vf_db_extension_owner(void);
+extern Oid	vf_db_schema_oid(void);
 extern const char *vf_db_schema(void);	/* quoted name */
 
 /*

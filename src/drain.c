@@ -30,6 +30,7 @@
 #include "drain_client.h"
 #include "drain_wave.h"
 #include "errors.h"
+#include "lookup.h"
 #include "preflight.h"
 #include "runlog.h"
 #include "schedule.h"
@@ -174,6 +175,7 @@ claim(void *arg)
 									&wave->n);
 	if (wave->n == 0)
 		return;
+	vf_wave_defer_undo(wave);
 	vf_wave_cancel_outside(wave, &d->result->counts.cancelled);
 	vf_wave_cancel_referenced(wave, d->source,
 							  &d->result->counts.cancelled);
@@ -270,6 +272,14 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 		vf_s3_close(client);
 		return;
 	}
+	if (!vf_drain_look_up(client, bucket, d->opt->tick, d->opt->tick_arg,
+						  &answer))
+	{
+		note_failure(d, bucket, answer.code, answer.message,
+					 answer.retry_after);
+		vf_s3_close(client);
+		return;
+	}
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -296,6 +306,7 @@ finish(Drain *d)
 						 "a bucket failed; see vf_outbox_stats" : NULL);
 	else if (d->opt->record_idle)
 		vf_runlog_idle("drain", d->opt->caller, false, &counts);
+	vf_lookup_prune(GetCurrentTimestamp() - vf_run_history * USECS_PER_SEC);
 	vf_db_commit();
 	d->result->stopped = d->stop;
 	d->result->more = enough(d);

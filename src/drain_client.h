@@ -39,6 +39,14 @@ extern VfProbe vf_drain_probe(VfS3Client *client,
 							  VfHttpTick tick, void *arg,
 							  VfS3Answer *answer);
 
+/*
+ * Look for the objects of restored sessions that a request may have reached
+ * (drain_lookup.c).  Reads and notes in transactions of its own.  False if the
+ * bucket did not answer, with the reason.
+ */
+extern bool vf_drain_look_up(VfS3Client *client, const VfBucket *bucket,
+							 VfHttpTick tick, void *arg, VfS3Answer *answer);
+
 /* A key in UTF-8, or NULL if this database's encoding cannot say it so. */
 extern char *vf_drain_utf8(const char *key, size_t *len);
 

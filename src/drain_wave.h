@@ -47,10 +47,12 @@ typedef struct VfWave
 } VfWave;
 
 /*
- * In the claiming transaction: cancel the keys that the present settings do
- * not let us delete, and in a statement after the claim those that live rows
- * reference; then make the requests.
+ * In the claiming transaction: let the keys wait that rows name which can
+ * still be put back; cancel those that the present settings do not let us
+ * delete, and in a statement after all that those that live rows reference;
+ * then make the requests.
  */
+extern void vf_wave_defer_undo(VfWave *wave);
 extern void vf_wave_cancel_outside(VfWave *wave, int64 *cancelled);
 extern void vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
 									  int64 *cancelled);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * outbox.c
- *	  The outbox: table vf_outbox.
+ *	  The outbox, table vf_outbox: how its entries change.
  *
  * Entries are packed, up to 1,000 keys each, so that claiming and settling
  * cost one row change per request, not per key.  A claimed entry's
@@ -16,291 +16,19 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "compat.h"
 #include "db.h"
 #include "outbox.h"
-#include "settings.h"
-#include "texts.h"
 #include "wake.h"
-
-/*
- * What no key of S3 comes near, an application's column may still hold: an
- * entry of such keys must stay a value that the database can store.
- */
-#define MAX_ENTRY_BYTES (16 * 1024 * 1024)
-
-/* How many keys a look into a hash table is begun before it is needed. */
-#define FETCH_AHEAD 16
-
-/* What a collected key becomes. */
-typedef enum VfPackKind
-{
-	PACK_QUEUE,
-	PACK_OUTSIDE,				/* not under a deletable prefix */
-	PACK_KEEP,					/* an order keeps its session */
-	PACK_AGAIN					/* the same as one before */
-} VfPackKind;
-
-typedef struct PackedKey
-{
-	uint32		hash;
-	VfPackKind	kind;
-} PackedKey;
-
-struct VfOutboxPack
-{
-	int64		run_id;
-	const char *endpoint;
-	const char *bucket;
-	List	   *prefixes;
-	VfTexts		texts;			/* the keys themselves */
-	PackedKey  *keys;			/* and what is known of each */
-	int			max_keys;
-	VfDbPlan   *insert;			/* while entries are written */
-};
-
-/* ---- putting keys in ---- */
-
-VfOutboxPack *
-vf_outbox_pack(int64 run_id, const char *endpoint, const char *bucket)
-{
-	VfOutboxPack *pack = palloc0(sizeof(VfOutboxPack));
-
-	pack->run_id = run_id;
-	pack->endpoint = endpoint;
-	pack->bucket = bucket;
-	pack->prefixes = vf_settings_list(vf_deletable_prefixes);
-	vf_texts_init(&pack->texts);
-	pack->max_keys = VF_OUTBOX_MAX_KEYS;
-	pack->keys = palloc(sizeof(PackedKey) * pack->max_keys);
-	return pack;
-}
-
-void
-vf_outbox_pack_clear(VfOutboxPack *pack)
-{
-	vf_texts_clear(&pack->texts);
-}
-
-static bool
-same_key(const VfOutboxPack *pack, int i, int j)
-{
-	const text *a,
-			   *b;
-
-	if (pack->keys[i].hash != pack->keys[j].hash)
-		return false;
-	a = vf_texts_get(&pack->texts, i);
-	b = vf_texts_get(&pack->texts, j);
-	return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
-}
-
-/*
- * Mark all but the first of equal keys; a reason to keep one keeps it.  Done
- * for all at once, so that the slots to come can be fetched ahead: each is far
- * from the last one, and waiting for memory is most of the work.
- */
-static void
-mark_duplicates(VfOutboxPack *pack)
-{
-	int			nkeys = pack->texts.n;
-	uint32		n = pg_nextpower2_32((uint32) nkeys * 2 + 1);
-	uint32		mask = n - 1;
-	int		   *slots = MemoryContextAllocHuge(CurrentMemoryContext,
-											   sizeof(int) * n);
-
-	memset(slots, -1, sizeof(int) * n);
-	for (int i = 0; i < nkeys; i++)
-	{
-		PackedKey  *key = &pack->keys[i];
-		uint32		at = key->hash & mask;
-
-		if (i + FETCH_AHEAD < nkeys)
-			__builtin_prefetch(&slots[key[FETCH_AHEAD].hash & mask]);
-		while (slots[at] >= 0 && !same_key(pack, slots[at], i))
-			at = (at + 1) & mask;
-		if (slots[at] < 0)
-		{
-			slots[at] = i;
-			continue;
-		}
-		if (key->kind == PACK_KEEP &&
-			pack->keys[slots[at]].kind == PACK_QUEUE)
-			pack->keys[slots[at]].kind = PACK_KEEP;
-		key->kind = PACK_AGAIN;
-	}
-	pfree(slots);
-}
-
-bool
-vf_outbox_deletable(const List *prefixes, const char *key, int len)
-{
-	const ListCell *lc;
-
-	foreach(lc, prefixes)
-	{
-		const char *prefix = lfirst(lc);
-
-		size_t		n = strlen(prefix);
-
-		if (len > 0 && n <= (size_t) len && memcmp(key, prefix, n) == 0)
-			return true;
-	}
-	return false;
-}
-
-static void
-collect(VfOutboxPack *pack, const char *key, int len, VfPackKind kind)
-{
-	PackedKey  *packed;
-
-	if (key == NULL || len <= 0)
-		return;
-	if (pack->texts.n == pack->max_keys)
-	{
-		pack->max_keys *= 2;
-		pack->keys = repalloc_huge(pack->keys,
-								   sizeof(PackedKey) * pack->max_keys);
-	}
-	packed = &pack->keys[pack->texts.n];
-	vf_texts_add(&pack->texts, key, len);
-	packed->hash = hash_bytes((const unsigned char *) key, len);
-	packed->kind = vf_outbox_deletable(pack->prefixes, key, len) ?
-		kind : PACK_OUTSIDE;
-}
-
-void
-vf_outbox_pack_add(VfOutboxPack *pack, const char *key, int len)
-{
-	collect(pack, key, len, PACK_QUEUE);
-}
-
-void
-vf_outbox_pack_keep(VfOutboxPack *pack, const char *key, int len)
-{
-	collect(pack, key, len, PACK_KEEP);
-}
-
-/* The values of a new entry; its run, bucket and state stay for the next. */
-enum
-{
-	NEW_RUN, NEW_ENDPOINT, NEW_BUCKET, NEW_STATE, NEW_CODE, NEW_MESSAGE,
-	NEW_KEYS
-};
-
-/* Insert one entry. */
-static void
-insert_entry(VfOutboxPack *pack, VfDbArgs *args, Datum *keys, int n)
-{
-	if (n == 0)
-		return;
-	args->n = NEW_KEYS;
-	vf_db_arg_text_datums(args, keys, n);
-	if (pack->insert == NULL)
-		pack->insert =
-			vf_db_prepare("INSERT INTO {vf}.vf_outbox (run_id, endpoint,"
-						  " bucket, state, last_error_code, last_error, keys,"
-						  " nkeys) VALUES ($1, $2, $3, $4, $5, $6, $7,"
-						  " pg_catalog.cardinality($7))", args);
-	vf_db_run_plan(pack->insert, args);
-	pfree(DatumGetPointer(args->values[NEW_KEYS]));
-}
-
-void
-vf_outbox_lock(int timeout_ms)
-{
-	VfDbSection section;
-
-	vf_db_enter_self(&section);
-	vf_db_set("lock_timeout", psprintf("%d", timeout_ms));
-	vf_db_runf("LOCK TABLE {vf}.vf_outbox IN ROW EXCLUSIVE MODE", NULL);
-	vf_db_leave(&section);
-}
-
-/* Write the keys of one kind, in the state and with the code of args. */
-static int64
-write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
-		   const char *code, const char *message)
-{
-	VfDbArgs	args = {0};
-	Datum		keys[VF_OUTBOX_MAX_KEYS];
-	int64		total = 0;
-	Size		bytes = 0;
-	int			n = 0;
-
-	vf_db_arg(&args, INT8OID, Int64GetDatum(pack->run_id));
-	vf_db_arg_text(&args, pack->endpoint);
-	vf_db_arg_text(&args, pack->bucket);
-	vf_db_arg_text(&args, state);
-	vf_db_arg_text(&args, code);
-	vf_db_arg_text(&args, message);
-	for (int i = 0; i < pack->texts.n; i++)
-	{
-		text	   *key;
-
-		if (pack->keys[i].kind != kind)
-			continue;
-		key = vf_texts_get(&pack->texts, i);
-		if (n == VF_OUTBOX_MAX_KEYS ||
-			bytes + VARSIZE(key) > MAX_ENTRY_BYTES)
-		{
-			insert_entry(pack, &args, keys, n);
-			n = 0;
-			bytes = 0;
-		}
-		keys[n++] = PointerGetDatum(key);
-		bytes += VARSIZE(key);
-		total++;
-	}
-	insert_entry(pack, &args, keys, n);
-	return total;
-}
-
-void
-vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued, int64 *cancelled)
-{
-	VfDbSection section;
-
-	mark_duplicates(pack);
-	pack->insert = NULL;
-	vf_db_enter_self(&section);
-	*queued = write_kind(pack, PACK_QUEUE, "waiting", NULL, NULL);
-	*cancelled = write_kind(pack, PACK_OUTSIDE, "cancelled",
-							"OutsidePrefixes", VF_OUTSIDE_MESSAGE);
-	*cancelled += write_kind(pack, PACK_KEEP, "cancelled", "KeptByOrder",
-							 "an order keeps the session that was deleted");
-	if (pack->insert != NULL)
-		vf_db_free_plan(pack->insert);
-	vf_db_leave(&section);
-	if (*queued > 0)
-		vf_wake_at_commit();
-}
 
 /* Run a statement of ours that returns one number. */
 static int64
 run_for_number(const char *template, const VfDbArgs *args)
 {
 	return vf_db_run_self(template, args) > 0 ? vf_db_int(0, 0) : 0;
-}
-
-int64
-vf_outbox_take_in(const char *endpoint, const char *bucket)
-{
-	VfDbArgs	args = {0};
-
-	vf_db_arg_text(&args, endpoint);
-	vf_db_arg_text(&args, bucket);
-	return run_for_number("WITH u AS (UPDATE {vf}.vf_outbox"
-						  " SET endpoint = $1, bucket = $2"
-						  " WHERE bucket IS NULL RETURNING nkeys)"
-						  " SELECT coalesce(pg_catalog.sum(nkeys), 0)::int8"
-						  " FROM u", &args);
 }
 
 /* ---- taking keys out ---- */
@@ -339,12 +67,15 @@ vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
 						  "SELECT id FROM {vf}.vf_outbox"
 						  " WHERE state IN ('waiting', 'claimed')"
 						  " AND next_attempt_at <= $3"
+						  " AND coalesce(not_before <= $3, true)"
 						  " AND endpoint = $1 AND bucket = $2"
 						  " ORDER BY next_attempt_at, id LIMIT $5"
 						  " FOR UPDATE SKIP LOCKED)"
 						  " UPDATE {vf}.vf_outbox o SET state = 'claimed',"
 						  " next_attempt_at = $4, lease_token = $6,"
-						  " lease_pid = $7 FROM pick WHERE o.id = pick.id"
+						  " lease_pid = $7,"
+						  " claimed_at = coalesce(o.claimed_at, $3)"
+						  " FROM pick WHERE o.id = pick.id"
 						  " RETURNING o.id, o.attempts::int8, o.keys", &args);
 	vf_db_leave(&section);
 
@@ -369,8 +100,8 @@ same_row(const VfKeyOutcome *a, const VfKeyOutcome *b)
 
 /*
  * Insert the keys that share outcome i's row, as what becomes of them.  The
- * new entry keeps the run, the bucket and the age of the settled one, whose
- * values come in args ($1 run, $2 endpoint, $3 bucket, $4 queued_at).
+ * new entry keeps what the settled one had, which comes in args ($1 run,
+ * $2 endpoint, $3 bucket, $4 queued_at, $5 claimed_at, $6 undo_batch).
  */
 static void
 insert_rest(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes, int i,
@@ -409,10 +140,10 @@ insert_rest(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes, int i,
 	vf_db_arg_text(&args, o->code);
 	vf_db_arg_text(&args, o->message);
 	vf_db_runf("INSERT INTO {vf}.vf_outbox (run_id, endpoint, bucket,"
-			   " queued_at, keys, nkeys, state, attempts, next_attempt_at,"
-			   " last_error_code, last_error)"
-			   " VALUES ($1, $2, $3, $4, $5, pg_catalog.cardinality($5), $6,"
-			   " $7, $8, $9, $10)", &args);
+			   " queued_at, claimed_at, undo_batch, keys, nkeys, state,"
+			   " attempts, next_attempt_at, last_error_code, last_error)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, $7,"
+			   " pg_catalog.cardinality($7), $8, $9, $10, $11, $12)", &args);
 }
 
 /* Take the entry out if the lease still holds; its values go to args. */
@@ -425,13 +156,18 @@ remove_claimed(const VfOutboxEntry *entry, VfDbArgs *rest)
 	vf_db_arg(&args, INT8OID, Int64GetDatum(entry->token));
 	if (vf_db_runf("DELETE FROM {vf}.vf_outbox"
 				   " WHERE id = $1 AND lease_token = $2 AND state = 'claimed'"
-				   " RETURNING run_id, endpoint, bucket, queued_at",
-				   &args) == 0)
+				   " RETURNING run_id, endpoint, bucket, queued_at,"
+				   " claimed_at, undo_batch", &args) == 0)
 		return false;
 	vf_db_arg(rest, INT8OID, Int64GetDatum(vf_db_int(0, 0)));
 	vf_db_arg_text(rest, vf_db_text(0, 1));
 	vf_db_arg_text(rest, vf_db_text(0, 2));
 	vf_db_arg(rest, TIMESTAMPTZOID, TimestampTzGetDatum(vf_db_time(0, 3)));
+	vf_db_arg(rest, TIMESTAMPTZOID, TimestampTzGetDatum(vf_db_time(0, 4)));
+	if (vf_db_is_null(0, 5))
+		vf_db_arg_null(rest, INT8OID);
+	else
+		vf_db_arg(rest, INT8OID, Int64GetDatum(vf_db_int(0, 5)));
 	return true;
 }
 
@@ -501,53 +237,219 @@ vf_outbox_settle(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes,
 	return held;
 }
 
-void
-vf_outbox_drop_keys(VfOutboxEntry *entry, const bool *drop, const char *code,
-					const char *message)
+/*
+ * Move keys of a row to a row of their own, in another state; the first one
+ * keeps the rest.  A null next_attempt_at says that they need not wait.
+ */
+static void
+split_row(int64 id, char *const *moved, int n_moved, char *const *rest,
+		  int n_rest, VfDbArgs *state)
 {
-	VfKeyOutcome *outcomes = palloc0(sizeof(VfKeyOutcome) * entry->nkeys);
+	VfDbArgs	args = *state;
+
+	vf_db_arg(&args, INT8OID, Int64GetDatum(id));
+	vf_db_arg_texts(&args, moved, n_moved);
+	vf_db_runf("INSERT INTO {vf}.vf_outbox (state, last_error_code,"
+			   " last_error, next_attempt_at, run_id, endpoint, bucket,"
+			   " queued_at, attempts, claimed_at, undo_batch, not_before, keys,"
+			   " nkeys)"
+			   " SELECT $1, $2, $3, coalesce($4, pg_catalog.clock_timestamp()),"
+			   " run_id, endpoint, bucket, queued_at, attempts, claimed_at,"
+			   " undo_batch, CASE WHEN $1 = 'cancelled' OR $4 IS NOT NULL"
+			   " THEN not_before END, $6, pg_catalog.cardinality($6)"
+			   " FROM {vf}.vf_outbox WHERE id = $5", &args);
+	args.n = 0;
+	vf_db_arg(&args, INT8OID, Int64GetDatum(id));
+	vf_db_arg_texts(&args, rest, n_rest);
+	vf_db_runf("UPDATE {vf}.vf_outbox SET keys = $2,"
+			   " nkeys = pg_catalog.cardinality($2) WHERE id = $1", &args);
+}
+
+/* Whoever let the row's lease end can settle it no more. */
+static void
+end_lease(int64 id)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg(&args, INT8OID, Int64GetDatum(id));
+	vf_db_runf("UPDATE {vf}.vf_outbox SET state = 'waiting',"
+			   " lease_token = NULL, lease_pid = NULL"
+			   " WHERE id = $1 AND state = 'claimed'", &args);
+}
+
+/* The state of a row as the first four arguments of split_row(). */
+static void
+arg_state(VfDbArgs *args, const char *state, const char *code,
+		  const char *message, TimestampTz next_attempt)
+{
+	args->n = 0;
+	vf_db_arg_text(args, state);
+	vf_db_arg_text(args, code);
+	vf_db_arg_text(args, message);
+	if (TIMESTAMP_IS_NOBEGIN(next_attempt))
+		vf_db_arg_null(args, TIMESTAMPTZOID);
+	else
+		vf_db_arg(args, TIMESTAMPTZOID, TimestampTzGetDatum(next_attempt));
+}
+
+/* Part a list of keys by its marks; returns how many are marked. */
+static int
+part_keys(char *const *keys, int n, const bool *marked, char **yes, char **no)
+{
+	int			n_yes = 0;
+	int			n_no = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (marked[i])
+			yes[n_yes++] = keys[i];
+		else
+			no[n_no++] = keys[i];
+	}
+	return n_yes;
+}
+
+/* Take the marked keys out of an entry that this transaction has claimed. */
+static void
+part_company(VfOutboxEntry *entry, const bool *marked, VfKeyFate fate,
+			 const char *code, const char *message, TimestampTz next_attempt)
+{
+	VfKeyOutcome *outcomes;
 	VfOutboxCounts ignored = {0};
 	VfDbSection section;
-	VfDbArgs	args = {0};
+	VfDbArgs	state = {0};
+	char	  **moved = palloc(sizeof(char *) * entry->nkeys);
 	char	  **kept = palloc(sizeof(char *) * entry->nkeys);
-	int			n = 0;
+	int			n = part_keys(entry->keys, entry->nkeys, marked, moved, kept);
 
-	for (int i = 0; i < entry->nkeys; i++)
+	if (n == entry->nkeys)
 	{
-		outcomes[i].fate = VF_FATE_CANCELLED;
-		outcomes[i].code = code;
-		outcomes[i].message = message;
-		if (!drop[i])
-			kept[n++] = entry->keys[i];
-	}
-	if (n == 0)
-	{
+		outcomes = palloc0(sizeof(VfKeyOutcome) * entry->nkeys);
+		for (int i = 0; i < entry->nkeys; i++)
+		{
+			outcomes[i].fate = fate;
+			outcomes[i].code = code;
+			outcomes[i].message = message;
+			outcomes[i].next_attempt = next_attempt;
+		}
 		(void) vf_outbox_settle(entry, outcomes, &ignored);
 		entry->nkeys = 0;
 		return;
 	}
-
-	/* The dropped ones go to a row of their own; the entry keeps its lease. */
-	vf_db_arg(&args, INT8OID, Int64GetDatum(entry->id));
-	vf_db_arg_texts(&args, kept, n);
-	vf_db_arg_text(&args, code);
-	vf_db_arg_text(&args, message);
+	arg_state(&state, fate == VF_FATE_CANCELLED ? "cancelled" : "waiting",
+			  code, message, next_attempt);
 	vf_db_enter_self(&section);
-	vf_db_runf("WITH gone AS (SELECT run_id, endpoint, bucket, queued_at,"
-			   " ARRAY(SELECT k FROM pg_catalog.unnest(keys) k"
-			   " WHERE k <> ALL ($2)) AS keys"
-			   " FROM {vf}.vf_outbox WHERE id = $1)"
-			   " INSERT INTO {vf}.vf_outbox (run_id, endpoint, bucket,"
-			   " queued_at, keys, nkeys, state, last_error_code, last_error)"
-			   " SELECT run_id, endpoint, bucket, queued_at, keys,"
-			   " pg_catalog.cardinality(keys), 'cancelled', $3, $4 FROM gone",
-			   &args);
-	args.n = 2;
-	vf_db_runf("UPDATE {vf}.vf_outbox SET keys = $2,"
-			   " nkeys = pg_catalog.cardinality($2) WHERE id = $1", &args);
+	split_row(entry->id, moved, n, kept, entry->nkeys - n, &state);
 	vf_db_leave(&section);
 	entry->keys = kept;
-	entry->nkeys = n;
+	entry->nkeys -= n;
+}
+
+void
+vf_outbox_drop_keys(VfOutboxEntry *entry, const bool *drop, const char *code,
+					const char *message)
+{
+	part_company(entry, drop, VF_FATE_CANCELLED, code, message, DT_NOBEGIN);
+}
+
+void
+vf_outbox_defer_keys(VfOutboxEntry *entry, const bool *defer,
+					 TimestampTz until, const char *code,
+					 const char *message)
+{
+	part_company(entry, defer, VF_FATE_AGAIN_FREE, code, message, until);
+}
+
+/* ---- undo ---- */
+
+/* Columns of the statement that reads held entries. */
+enum
+{
+	HELD_ID, HELD_ENDPOINT, HELD_BUCKET, HELD_STATE, HELD_CLAIMED,
+	HELD_IN_FLIGHT, HELD_KEYS
+};
+
+static void
+read_held(VfOutboxHeld *held, uint64 row)
+{
+	char	   *state = vf_db_text(row, HELD_STATE);
+
+	held->id = vf_db_int(row, HELD_ID);
+	held->endpoint = vf_db_text(row, HELD_ENDPOINT);
+	held->bucket = vf_db_text(row, HELD_BUCKET);
+	held->cancelled = strcmp(state, "cancelled") == 0;
+	held->state = vf_db_bool(row, HELD_IN_FLIGHT) ? VF_HELD_IN_FLIGHT :
+		vf_db_bool(row, HELD_CLAIMED) && !held->cancelled &&
+		strcmp(state, "dead") != 0 ? VF_HELD_UNCERTAIN : VF_HELD_SAFE;
+	held->keys = vf_db_texts(row, HELD_KEYS, &held->nkeys);
+	held->taken = palloc0(sizeof(bool) * held->nkeys);
+}
+
+VfOutboxHeld *
+vf_outbox_hold_batch(int64 undo_batch, int *n)
+{
+	VfDbArgs	args = {0};
+	VfDbSection section;
+	VfOutboxHeld *held;
+
+	vf_db_arg(&args, INT8OID, Int64GetDatum(undo_batch));
+	vf_db_enter_self(&section);
+	*n = (int) vf_db_runf("SELECT id, endpoint, bucket, state,"
+						  " claimed_at IS NOT NULL, state = 'claimed'"
+						  " AND next_attempt_at > pg_catalog.clock_timestamp(),"
+						  " keys FROM {vf}.vf_outbox WHERE undo_batch = $1"
+						  " ORDER BY id FOR UPDATE", &args);
+	held = palloc(sizeof(VfOutboxHeld) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		read_held(&held[i], i);
+	vf_db_leave(&section);
+	return held;
+}
+
+int64
+vf_outbox_take_keys(const VfOutboxHeld *held, const char *code,
+					const char *message)
+{
+	VfDbSection section;
+	VfDbArgs	state = {0};
+	char	  **moved = palloc(sizeof(char *) * held->nkeys);
+	char	  **rest = palloc(sizeof(char *) * held->nkeys);
+	int			n = part_keys(held->keys, held->nkeys, held->taken, moved,
+							  rest);
+
+	if (n == 0 || held->cancelled)
+		return 0;
+	arg_state(&state, code != NULL ? "cancelled" : "waiting", code, message,
+			  DT_NOBEGIN);
+	vf_db_enter_self(&section);
+	end_lease(held->id);
+	if (n < held->nkeys)
+		split_row(held->id, moved, n, rest, held->nkeys - n, &state);
+	else
+	{
+		vf_db_arg(&state, INT8OID, Int64GetDatum(held->id));
+		vf_db_runf("UPDATE {vf}.vf_outbox SET state = $1,"
+				   " last_error_code = $2, last_error = $3, not_before = NULL,"
+				   " next_attempt_at = coalesce($4,"
+				   " pg_catalog.clock_timestamp()) WHERE id = $5", &state);
+	}
+	vf_db_leave(&section);
+	if (code == NULL)
+		vf_wake_at_commit();
+	return n;
+}
+
+void
+vf_outbox_release_batch(int64 undo_batch)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg(&args, INT8OID, Int64GetDatum(undo_batch));
+	vf_db_run_self("UPDATE {vf}.vf_outbox SET not_before = NULL,"
+				   " next_attempt_at = pg_catalog.clock_timestamp()"
+				   " WHERE (undo_batch = $1 OR $1 = 0) AND state = 'waiting'"
+				   " AND not_before > pg_catalog.clock_timestamp()", &args);
+	vf_wake_at_commit();
 }
 
 /* ---- what people do ---- */
@@ -619,5 +521,7 @@ vf_outbox_prune(TimestampTz before)
 	vf_db_run_self("DELETE FROM {vf}.vf_outbox WHERE id IN"
 				   " (SELECT id FROM {vf}.vf_outbox"
 				   " WHERE state = 'cancelled' AND next_attempt_at < $1"
+				   /* else undo would take the object for gone */
+				   " AND coalesce(not_before < $1, true)"
 				   " FOR UPDATE SKIP LOCKED)", &args);
 }

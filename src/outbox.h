@@ -42,6 +42,10 @@ extern void vf_outbox_pack_add(VfOutboxPack *pack, const char *key, int len);
 /* The same for a key that must stay: an order keeps its session. */
 extern void vf_outbox_pack_keep(VfOutboxPack *pack, const char *key, int len);
 
+/* Would the key be queued, not cancelled? */
+extern bool vf_outbox_pack_queues(const VfOutboxPack *pack, const char *key,
+								  int len);
+
 /* Is the key under one of voiceframe.deletable_prefixes? */
 extern bool vf_outbox_deletable(const List *prefixes, const char *key,
 								int len);
@@ -51,6 +55,13 @@ extern bool vf_outbox_deletable(const List *prefixes, const char *key,
  * the caller holds nothing that others wait for.
  */
 extern void vf_outbox_lock(int timeout_ms);
+
+/*
+ * Hold what is written from now on until then, for the undo of a batch; the
+ * next vf_outbox_pack_clear() ends it.
+ */
+extern void vf_outbox_pack_hold(VfOutboxPack *pack, TimestampTz not_before,
+								int64 undo_batch);
 
 /* Write the entries, in the caller's transaction. */
 extern void vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued,
@@ -120,6 +131,49 @@ extern bool vf_outbox_settle(const VfOutboxEntry *entry,
  */
 extern void vf_outbox_drop_keys(VfOutboxEntry *entry, const bool *drop,
 								const char *code, const char *message);
+
+/* The same, but the keys wait until then, their attempt not counted. */
+extern void vf_outbox_defer_keys(VfOutboxEntry *entry, const bool *defer,
+								 TimestampTz until, const char *code,
+								 const char *message);
+
+/* ---- undo ---- */
+
+/* What became of the keys that a batch of a purge queued. */
+typedef enum VfHeldState
+{
+	VF_HELD_SAFE,				/* never claimed, cancelled or dead */
+	VF_HELD_UNCERTAIN,			/* it was claimed, and waits again */
+	VF_HELD_IN_FLIGHT			/* a lease has not ended */
+} VfHeldState;
+
+typedef struct VfOutboxHeld
+{
+	int64		id;
+	char	   *endpoint;		/* NULL: no bucket yet */
+	char	   *bucket;
+	VfHeldState state;
+	bool		cancelled;		/* it has been taken out already */
+	int			nkeys;
+	char	  **keys;
+	bool	   *taken;			/* by vf_outbox_take_keys(); all false */
+} VfOutboxHeld;
+
+/*
+ * Lock the entries of an undo batch and read them; none can be claimed until
+ * the transaction ends.
+ */
+extern VfOutboxHeld *vf_outbox_hold_batch(int64 undo_batch, int *n);
+
+/*
+ * Take the keys marked out of the entry: cancelled for that reason, or, with
+ * no code, to be deleted without waiting any longer.  Returns how many.
+ */
+extern int64 vf_outbox_take_keys(const VfOutboxHeld *held, const char *code,
+								 const char *message);
+
+/* Let a batch's entries (0: of all batches) go without waiting any longer. */
+extern void vf_outbox_release_batch(int64 undo_batch);
 
 /* Dead entries (id 0: all) wait again; returns keys. */
 extern int64 vf_outbox_retry(int64 id);

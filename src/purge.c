@@ -25,6 +25,7 @@
 #include "bucket.h"
 #include "db.h"
 #include "errors.h"
+#include "hold.h"
 #include "outbox.h"
 #include "preflight.h"
 #include "purge.h"
@@ -37,6 +38,9 @@
 
 /* A full sweep is due when the last is older than this, ms. */
 #define FULL_SWEEP_INTERVAL (60 * 60 * 1000)
+
+/* Sessions of a batch whose whole rows are kept, some 2 kB of memory each. */
+#define MAX_KEPT 10000
 
 /*
  * How many picked rows are remembered between brake and batch, 6 bytes each.
@@ -270,6 +274,13 @@ init_pass(Run *run)
 	pass->failed = &run->failed;
 	pass->stayed = note_stayed;
 	pass->stayed_arg = run;
+	pass->kept.window = vf_undo_window;
+	if (pass->kept.window > 0)
+	{
+		pass->kept.slot = vf_undo_slot(run->started, pass->kept.window);
+		pass->kept.columns = vf_source_row_columns(run->source,
+												   &pass->kept.n_columns);
+	}
 }
 
 /* Everything that can refuse the run: a VfDbBody. */
@@ -504,6 +515,8 @@ purge_part(Run *run, VfPart *part)
 		if (!keep_going(run))
 			return false;
 		n = (int) Min(Min(part->due.n - i, vf_purge_batch_size), run->allowed);
+		if (run->pass.kept.window > 0)
+			n = Min(n, MAX_KEPT);
 		delete_batch(run, part->due.at + i, n);
 	}
 	if (run->left.n > 0)
@@ -585,11 +598,14 @@ finish(Run *run, bool complete)
 	else
 		vf_runlog_idle("purge", run->opt->caller, run->plan.full,
 					   &result->counts);
+	if (run->opt->commits)
+		vf_undo_clean(run->started);
 	/* Whoever holds up a batch may hold up this for ever. */
 	if (!run->contended && (!nothing || run->plan.full))
 	{
 		vf_runlog_prune(history);
 		vf_outbox_prune(history);
+		vf_hold_prune(history);
 	}
 	if (run->opt->commits)
 		vf_db_commit();

@@ -33,9 +33,11 @@
 #include "catalog/pg_type.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "db.h"
+#include "hold.h"
 #include "outbox.h"
 #include "pages.h"
 #include "purge_batch.h"
@@ -70,17 +72,16 @@ vf_purge_is_deleting(void)
 
 /* ---- payments ---- */
 
-/* Keep payments from slipping past the rows that we hold. */
-static void
-hold_payments(const VfPass *pass)
+void
+vf_purge_hold_payments(const VfSource *source)
 {
-	Oid			orders = pass->source->orders.relid;
-	VfGuardState guard = vf_source_guard_state(pass->source);
+	Oid			orders = source->orders.relid;
+	VfGuardState guard = vf_source_guard_state(source);
 
 	if (guard == VF_GUARD_STANDS)
 	{
 		vf_db_lock(orders, RowExclusiveLock, SHARE_LOCK_TIMEOUT);
-		guard = vf_source_guard_state(pass->source);
+		guard = vf_source_guard_state(source);
 		if (vf_source_guard_failing())
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
@@ -100,14 +101,49 @@ typedef struct Taken
 	VfTids		tids;
 } Taken;
 
-/* The columns that our DELETEs return, and with {keys} the keys. */
+/* What our DELETEs return: with {keys} the keys, with {whole} the row. */
 #define RETURNING_TAKEN \
-	" RETURNING s.ctid, {first_expired}, s.{token}::pg_catalog.text{keys}"
+	" RETURNING s.ctid, {first_expired}, s.{token}::pg_catalog.text" \
+	"{keys}{whole}"
 
 enum
 {
 	AT_TID, AT_EXPIRED, AT_TOKEN, AT_KEYS
 };
+
+/* Keep the whole row, from the column at on, and the keys that it queues. */
+static void
+keep_row(VfPass *pass, const Datum *values, const bool *nulls, int at)
+{
+	VfKept	   *kept = &pass->kept;
+	int			nkeys = pass->source->sessions.nkeys;
+	VfUndoRow  *row;
+
+	if (kept->n == kept->max)
+	{
+		kept->max = Max(kept->max * 2, 64);
+		kept->rows = kept->rows == NULL ?
+			palloc(sizeof(VfUndoRow) * kept->max) :
+			repalloc_huge(kept->rows, sizeof(VfUndoRow) * kept->max);
+	}
+	row = &kept->rows[kept->n++];
+	row->id = TextDatumGetCString(values[at]);
+	row->token = nulls[AT_TOKEN] ? NULL :
+		TextDatumGetCString(values[AT_TOKEN]);
+	row->keys = palloc(sizeof(char *) * Max(nkeys, 1));
+	row->nkeys = 0;
+	for (int i = 0; i < nkeys; i++)
+	{
+		char	   *key = nulls[AT_KEYS + i] ? NULL :
+			TextDatumGetCString(values[AT_KEYS + i]);
+
+		if (key != NULL && vf_outbox_pack_queues(pass->pack, key,
+												 (int) strlen(key)))
+			row->keys[row->nkeys++] = key;
+	}
+	row->values = vf_source_row_texts(kept->columns, kept->n_columns,
+									  values + at + 1, nulls + at + 1);
+}
 
 /* A VfDbRow. */
 static void
@@ -138,6 +174,8 @@ take(void *arg, const Datum *values, const bool *nulls)
 							   (int) VARSIZE_ANY_EXHDR(key));
 		}
 	}
+	if (pass->kept.window > 0)
+		keep_row(pass, values, nulls, AT_KEYS + pass->source->sessions.nkeys);
 }
 
 static void
@@ -147,6 +185,8 @@ init_taken(VfPass *pass, Taken *taken)
 	taken->pass = pass;
 	vf_outbox_pack_clear(pass->pack);
 	vf_texts_clear(&pass->tokens);
+	pass->kept.rows = NULL;
+	pass->kept.n = pass->kept.max = 0;
 }
 
 /*
@@ -167,34 +207,81 @@ still_stands(VfPass *pass, int lock_timeout)
 		return false;
 	vf_db_lock(pass->part->leaf, RowExclusiveLock, lock_timeout);
 	vf_outbox_lock(lock_timeout);
+	if (pass->kept.window > 0)
+		vf_undo_lock_slot(pass->kept.slot, lock_timeout);
 	vf_source_check_dangers(pass->source);
 	return true;
 }
 
-/* Run a DELETE on the part, known to our own trigger. */
-static void
-run_delete(VfPass *pass, VfPartQuery *query, Taken *taken)
+void
+vf_purge_as_ours(VfDbBody body, void *arg)
 {
-	query->row = take;
-	query->row_arg = taken;
-	pass->deleting = true;
 	deleting = trigger_depth() + 1;
 	PG_TRY();
 	{
-		vf_part_run(pass, query);
+		body(arg);
 	}
 	PG_FINALLY();
 	{
 		deleting = -1;
 	}
 	PG_END_TRY();
+}
+
+/* A statement that deletes rows of the part. */
+typedef struct Deletion
+{
+	const VfPass *pass;
+	const VfPartQuery *query;
+} Deletion;
+
+/* A VfDbBody. */
+static void
+run_query(void *arg)
+{
+	const Deletion *d = arg;
+
+	vf_part_run(d->pass, d->query);
+}
+
+/* Run a DELETE on the part, known to our own trigger. */
+static void
+run_delete(VfPass *pass, VfPartQuery *query, Taken *taken)
+{
+	Deletion	deletion = {pass, query};
+
+	query->row = take;
+	query->row_arg = taken;
+	pass->deleting = true;
+	vf_purge_as_ours(run_query, &deletion);
 	pass->deleting = false;
+}
+
+/* Write what is kept for undo, and hold the keys for as long. */
+static void
+write_kept(VfPass *pass)
+{
+	const VfKept *kept = &pass->kept;
+	VfUndoBatch batch = {
+		.run_id = pass->run_id,
+		.slot = kept->slot,
+		.until = GetCurrentTimestamp() + kept->window * USECS_PER_SEC,
+		.n_columns = kept->n_columns
+	};
+
+	batch.columns = palloc(sizeof(char *) * Max(kept->n_columns, 1));
+	for (int i = 0; i < kept->n_columns; i++)
+		batch.columns[i] = kept->columns[i].name;
+	vf_undo_write(&batch, kept->rows, kept->n);
+	vf_outbox_pack_hold(pass->pack, batch.until, batch.id);
 }
 
 /* Write the outbox rows; add to left what is in the batch and not taken. */
 static void
 settle(VfPass *pass, Taken *taken)
 {
+	if (pass->kept.n > 0)
+		write_kept(pass);
 	vf_outbox_pack_write(pass->pack, &pass->counts.keys_queued,
 						 &pass->counts.keys_cancelled);
 	if (taken->tids.n == pass->batch.n)
@@ -237,6 +324,16 @@ order_came(const VfPass *pass)
 	vf_db_arg_text_datums(&query.args, vf_texts_datums(&pass->tokens),
 						  pass->tokens.n);
 	return vf_part_run(pass, &query) > 0;
+}
+
+/*
+ * Is one of those that were taken held?  Who holds it had to lock its row, so
+ * what is not seen now finds it gone.
+ */
+static bool
+hold_came(const VfPass *pass)
+{
+	return vf_hold_among(vf_texts_datums(&pass->tokens), pass->tokens.n);
 }
 
 /*
@@ -289,8 +386,8 @@ vf_purge_delete_quickly(void *arg)
 	run_delete(pass, &query, &taken);
 	if (taken.tids.n > 0)
 	{
-		hold_payments(pass);
-		if (order_came(pass) || !vf_purge_pick_holds(pass))
+		vf_purge_hold_payments(pass->source);
+		if (order_came(pass) || hold_came(pass) || !vf_purge_pick_holds(pass))
 			not_quickly();
 	}
 	settle(pass, &taken);
@@ -343,7 +440,7 @@ vf_purge_delete_carefully(void *arg)
 	VfPass	   *pass = arg;
 	VfPartQuery query = {
 		.template = "DELETE FROM ONLY {leaf} s WHERE {listed} AND {time_due}"
-		" AND (s.{token} <> ALL (ARRAY(SELECT o.{order_token}"
+		" AND NOT {held} AND (s.{token} <> ALL (ARRAY(SELECT o.{order_token}"
 		" FROM {orders} o WHERE o.{order_token} = ANY ($10)"
 		" AND {keeps}))) IS NOT FALSE" RETURNING_TAKEN
 	};
@@ -358,7 +455,7 @@ vf_purge_delete_carefully(void *arg)
 	lock_rows(pass, &locked);
 	if (locked.tids.n > 0)
 	{
-		hold_payments(pass);
+		vf_purge_hold_payments(pass->source);
 		vf_part_list_args(pass, &locked.tids, &query.args);
 		vf_db_arg(&query.args, TEXTARRAYOID, locked.tokens);
 		run_delete(pass, &query, &taken);

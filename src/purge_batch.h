@@ -23,6 +23,15 @@
 extern void vf_purge_delete_quickly(void *pass);
 extern void vf_purge_delete_carefully(void *pass);
 
+/*
+ * With rows of sessions in hand: keep payments from slipping past them.  Raises
+ * 55P03 where that would mean to wait for one under way.
+ */
+extern void vf_purge_hold_payments(const VfSource *source);
+
+/* Run body(arg), whose DELETE queues its keys itself. */
+extern void vf_purge_as_ours(VfDbBody body, void *arg);
+
 /* Is this backend deleting sessions for a purge right now? */
 extern bool vf_purge_is_deleting(void);
 

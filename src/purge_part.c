@@ -153,6 +153,21 @@ columns_of_keys(const VfSource *source)
 	return buf.data;
 }
 
+static char *
+columns_of_rows(const VfPass *pass)
+{
+	const VfKept *kept = &pass->kept;
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (kept->window > 0)
+		appendStringInfo(&buf, ", s.%s::pg_catalog.text",
+						 pass->source->quoted[VF_S_ID]);
+	for (int i = 0; kept->window > 0 && i < kept->n_columns; i++)
+		appendStringInfo(&buf, ", s.%s", kept->columns[i].quoted);
+	return buf.data;
+}
+
 /*
  * Joins with orders are hashed, with room for it, or follow an index: merging
  * would read all sessions in the order of their tokens.
@@ -169,6 +184,7 @@ vf_part_run(const VfPass *pass, const VfPartQuery *query)
 		"s.ctid >= $7 AND s.ctid < $8"},
 		{"listed", VF_LISTED_ROWS},
 		{"keys", columns_of_keys(pass->source)},
+		{"whole", columns_of_rows(pass)},
 		{NULL, NULL}
 	};
 	VfDbSection section;
@@ -178,6 +194,8 @@ vf_part_run(const VfPass *pass, const VfPartQuery *query)
 	vf_db_enter_owner(&section, pass->source->sessions.owner);
 	vf_db_set("work_mem", "32MB");
 	vf_db_set("enable_mergejoin", "off");
+	if (pass->kept.window > 0)
+		vf_source_row_settings();
 	if (query->lock_timeout > 0)
 		vf_db_set("lock_timeout", psprintf("%d", query->lock_timeout));
 	sql = vf_db_fill(query->template, vf_rules_names(pass->source, extra));

@@ -15,6 +15,7 @@
 #include "runlog.h"
 #include "source.h"
 #include "texts.h"
+#include "undo.h"
 
 /* A list of row addresses, in the memory context of its first element. */
 typedef struct VfTids
@@ -64,11 +65,26 @@ typedef enum VfStay
 {
 	VF_STAY_PAID,
 	VF_STAY_CHECKOUT,
+	VF_STAY_HELD,				/* vf_hold() keeps it */
 	VF_STAY_LOCKED,				/* somebody else held the row */
 	VF_STAY_FAILED				/* it could not be deleted */
 } VfStay;
 
 typedef void (*VfStayed) (void *arg, const char *id, VfStay why);
+
+/* What a run with an undo window keeps of the rows that it deletes. */
+typedef struct VfKept
+{
+	int			window;			/* seconds; 0: nothing is kept */
+	int			slot;			/* the table of undo rows whose turn it is */
+	VfRowColumn *columns;
+	int			n_columns;
+
+	/* of the batch, in its memory */
+	VfUndoRow  *rows;
+	int			n;
+	int			max;
+} VfKept;
 
 /* What a pass over a part needs, and what comes of it. */
 typedef struct VfPass
@@ -79,6 +95,7 @@ typedef struct VfPass
 	MemoryContext context;		/* of the run: findings live there */
 	struct VfOutboxPack *pack;	/* of the run: keys of the batch */
 	VfTexts		tokens;			/* of the run: those of the batch */
+	VfKept		kept;			/* rows for undo */
 
 	VfPart	   *part;
 	VfTids		batch;			/* what delete is to take, a piece of due */
@@ -126,7 +143,8 @@ typedef struct VfPartQuery
 
 /*
  * Run it as the owner of sessions.  Beside the names of the rules there are
- * {leaf}, {rows}, {listed} and {keys}, which is empty or begins with a comma.
+ * {leaf}, {rows}, {listed} and {keys}, which is empty or begins with a comma,
+ * and {whole}: likewise the id and all columns, if rows are kept for undo.
  */
 extern uint64 vf_part_run(const VfPass *pass, const VfPartQuery *query);
 

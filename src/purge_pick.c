@@ -197,7 +197,7 @@ vf_purge_pick(void *arg)
 		" FROM ONLY {leaf} s LEFT JOIN"
 		" (SELECT o.{order_token} AS token, {pays} AS pays"
 		" FROM {orders} o WHERE {keeps}) k ON k.token = s.{token}"
-		" WHERE {rows} AND {time_due}", .row = meet, .row_arg = &met
+		" WHERE {rows} AND {time_due} AND NOT {held}", .row = meet, .row_arg = &met
 	};
 
 	vf_source_recheck(pass->source);
@@ -245,7 +245,8 @@ vf_purge_look(void *arg)
 	VfPass	   *pass = arg;
 	VfPartQuery query = {
 		.template = "SELECT s.{id}::pg_catalog.text, s.ctid, {blocked},"
-		" EXISTS (SELECT 1 FROM {orders} o WHERE {matches} AND {pays})"
+		" EXISTS (SELECT 1 FROM {orders} o WHERE {matches} AND {pays}),"
+		" {held}"
 		" FROM ONLY {leaf} s WHERE {listed} AND {time_due}"
 	};
 	uint64		n;
@@ -260,6 +261,7 @@ vf_purge_look(void *arg)
 		note_left(pass, vf_db_text(i, 0),
 				  vf_db_bool(i, 3) ? VF_STAY_PAID :
 				  vf_db_bool(i, 2) ? VF_STAY_CHECKOUT :
+				  vf_db_bool(i, 4) ? VF_STAY_HELD :
 				  has_failed(pass, vf_db_datum(i, 1)) ?
 				  VF_STAY_FAILED : VF_STAY_LOCKED);
 }

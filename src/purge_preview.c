@@ -30,6 +30,7 @@ static const char *const preview =
 	" WHEN ({time_due}) IS NOT TRUE THEN 'not yet due'"
 	" WHEN o.pays THEN 'kept: paid'"
 	" WHEN o.keeps THEN 'kept: in checkout'"
+	" WHEN {held} THEN 'kept: held'"
 	" ELSE {rule} END AS rule,"
 	" CASE WHEN {time_due} THEN {due_since} END AS since,"
 	" (SELECT pg_catalog.count(*) FROM pg_catalog.unnest({session_keys}) u(k)"
@@ -42,8 +43,8 @@ static const char *const preview =
 	" FILTER (WHERE x.id IS NOT NULL))[1:$7],"
 	" ARRAY[]::pg_catalog.text[])"
 	" FROM (VALUES ('expired', 1), ('unpaid', 2), ('kept: paid', 3),"
-	" ('kept: in checkout', 4), ('not yet due', 5),"
-	" ('never due: no timestamps', 6)) r (rule, o)"
+	" ('kept: in checkout', 4), ('kept: held', 5), ('not yet due', 6),"
+	" ('never due: no timestamps', 7)) r (rule, o)"
 	" LEFT JOIN x ON x.rule = r.rule GROUP BY r.rule, r.o ORDER BY r.o";
 
 VfPreviewLine *

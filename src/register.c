@@ -32,6 +32,11 @@ static const char *const owner_functions =
 	"FUNCTION {vf}.vf_purge_now(integer, bigint),"
 	" {vf}.vf_purge_preview(integer), {vf}.vf_outbox_retry(bigint),"
 	" {vf}.vf_outbox_cancel(bigint, text), {vf}.vf_pause(text),"
+	" {vf}.vf_undo_purge(bigint), {vf}.vf_undo_purge(text),"
+	" {vf}.vf_undo_discard(bigint), {vf}.vf_undo_discard(text),"
+	" {vf}.vf_undo_for_payment(text),"
+	" {vf}.vf_hold(text, timestamptz, text), {vf}.vf_release(text),"
+	" {vf}.vf_erase_session(text),"
 	" {vf}.vf_resume(), {vf}.vf_error_cure(text, boolean),"
 	" {vf}.vf_source_state(), {vf}.vf_count_sessions(),"
 	" {vf}.vf_count_storage(), {vf}.vf_count_alerts(),"
@@ -43,7 +48,10 @@ static const char *const owner_views =
 	"TABLE {vf}.vf_outbox, {vf}.vf_run, {vf}.vf_outbox_keys, {vf}.vf_dead_letters,"
 	" {vf}.vf_config, {vf}.vf_stats, {vf}.vf_session_counts,"
 	" {vf}.vf_storage_by_type, {vf}.vf_outbox_stats, {vf}.vf_runs,"
-	" {vf}.vf_alerts, {vf}.vf_workers";
+	" {vf}.vf_alerts, {vf}.vf_workers, {vf}.vf_hold, {vf}.vf_undo,"
+	" {vf}.vf_undo_0, {vf}.vf_undo_1, {vf}.vf_undo_2, {vf}.vf_undo_3,"
+	" {vf}.vf_undo_4, {vf}.vf_undo_5, {vf}.vf_undo_6, {vf}.vf_undo_7,"
+	" {vf}.vf_undo_batch, {vf}.vf_undo_runs, {vf}.vf_lookup";
 
 /* ---- rights ---- */
 
@@ -181,7 +189,8 @@ report_contents(const VfSource *source, VfReport *report)
 	report_rows(source, report, "due now",
 				"SELECT pg_catalog.format('%s: %s sessions', r,"
 				" pg_catalog.count(*)) FROM (SELECT {rule} AS r"
-				" FROM {sessions} s WHERE {time_due} AND NOT {blocked}) x"
+				" FROM {sessions} s WHERE {time_due} AND NOT {blocked}"
+				" AND NOT {held}) x"
 				" GROUP BY r ORDER BY 1");
 	report_rows(source, report, "key prefix seen",
 				"SELECT pg_catalog.format('%s: %s keys', p,"
@@ -280,6 +289,7 @@ vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 	source->n_accepted = opt->n_accepted;
 	vf_source_check_dangers(source);
 	check_owner_rights(source);
+	vf_source_show_holds(source);
 	report_tables(source, report);
 	report_contents(source, report);
 
@@ -292,6 +302,7 @@ vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 	vf_sweep_reset();
 	vf_source_guard_install(source);
 	change_rights("GRANT", "TO", source->sessions.owner);
+	vf_source_show_holds(source);
 
 	report_guard(source, report);
 	vf_report_add(report, "next", vf_bucket_current() == NULL ?
@@ -338,4 +349,31 @@ vf_register_adopt(void)
 	vf_sweep_reset();
 	vf_source_guard_install(source);
 	change_rights("GRANT", "TO", source->sessions.owner);
+}
+
+/* A VfDbBody. */
+static void
+renew(void *arg)
+{
+	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
+
+	(void) arg;
+	vf_source_guard_install(source);
+	change_rights("GRANT", "TO", source->sessions.owner);
+}
+
+void
+vf_register_renew(void)
+{
+	ErrorData  *error;
+
+	if (!vf_source_registered())
+		return;
+	error = vf_db_try(renew, NULL);
+	if (error != NULL)
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("the registration could not be renewed: %s",
+						error->message),
+				 errhint("Call vf_configure() again; until then each purge locks orders against writers.")));
 }

@@ -26,6 +26,12 @@ extern void vf_register_configure(const VfConfigureOptions *opt,
 extern void vf_register_unconfigure(bool discard);
 extern void vf_register_adopt(void);
 
+/*
+ * After an upgrade: the guard and the owner's rights as this version makes
+ * them.  What stands in the way is a warning.
+ */
+extern void vf_register_renew(void);
+
 typedef struct VfBucketOptions
 {
 	char	   *bucket;

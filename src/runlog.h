@@ -21,6 +21,7 @@ typedef struct VfRunCounts
 	int64		keys_confirmed;
 	int64		keys_again;
 	int64		keys_dead;
+	int64		restored;		/* sessions put back */
 } VfRunCounts;
 
 /* Add one count to another. */

@@ -26,6 +26,7 @@ int			vf_checkout_grace;
 char	   *vf_unpaid_statuses;
 char	   *vf_timestamp_zone;
 char	   *vf_deletable_prefixes;
+int			vf_undo_window;
 int			vf_purge_batch_size;
 int			vf_purge_rate;
 int			vf_purge_brake_percent;
@@ -200,6 +201,9 @@ define_rules(void)
 				  &vf_deletable_prefixes,
 				  "temp_photos/, temp_audio/, waveforms/",
 				  PGC_SUSET, GUC_LIST_INPUT, check_prefixes);
+	define_int("voiceframe.undo_window",
+			   "Sets how long purged rows are kept for undo and their objects spared.",
+			   &vf_undo_window, 0, 0, 90 * 86400, PGC_SUSET, GUC_UNIT_S);
 }
 
 static void

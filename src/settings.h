@@ -17,6 +17,7 @@ extern int	vf_checkout_grace;
 extern char *vf_unpaid_statuses;
 extern char *vf_timestamp_zone;
 extern char *vf_deletable_prefixes;
+extern int	vf_undo_window;
 
 /* Purge */
 extern int	vf_purge_batch_size;

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -22,6 +23,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -284,6 +286,43 @@ load_row(Row *row, VfSource *source)
 		source->pause_reason = vf_db_text(0, AT_REASON);
 }
 
+/*
+ * The table may have another owner than when it was registered.  The right to
+ * see the schema may have been given by others too, so it is never taken away.
+ */
+void
+vf_source_show_holds(const VfSource *source)
+{
+	Oid			owner = source->sessions.owner;
+	Oid			schema = vf_db_schema_oid();
+	Oid			holds = get_relname_relid("vf_hold", schema);
+	const char *role;
+	VfDbSection section;
+
+	if (!OidIsValid(holds))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the extension's objects are older than its library"),
+				 errhint("Run ALTER EXTENSION voiceframe_retention UPDATE. Nothing is deleted until then.")));
+	if (XactReadOnly ||
+		(DatumGetBool(DirectFunctionCall3(has_schema_privilege_id_id,
+										  ObjectIdGetDatum(owner),
+										  ObjectIdGetDatum(schema),
+										  CStringGetTextDatum("USAGE"))) &&
+		 DatumGetBool(DirectFunctionCall3(has_table_privilege_id_id,
+										  ObjectIdGetDatum(owner),
+										  ObjectIdGetDatum(holds),
+										  CStringGetTextDatum("SELECT")))))
+		return;
+	role = quote_identifier(GetUserNameFromId(owner, false));
+	vf_db_enter_self(&section);
+	vf_db_run(psprintf("GRANT USAGE ON SCHEMA %s TO %s", vf_db_schema(), role),
+			  NULL);
+	vf_db_run(psprintf("GRANT SELECT ON %s.vf_hold TO %s", vf_db_schema(),
+					   role), NULL);
+	vf_db_leave(&section);
+}
+
 /* Hold the row against the catalogs and fill in what they tell. */
 static void
 verify(const Row *row, VfSource *source)
@@ -292,6 +331,7 @@ verify(const Row *row, VfSource *source)
 	resolve(&row->orders, "orders", &source->orders);
 	vf_source_describe(source, row->sessions.relid, row->orders.relid,
 					   row->columns);
+	vf_source_show_holds(source);
 	check_key_columns(&source->sessions, row->session_keys,
 					  row->n_session_keys);
 	check_key_columns(&source->orders, row->order_keys, row->n_order_keys);

@@ -113,6 +113,12 @@ extern void vf_source_recheck(const VfSource *source);
 extern void vf_source_check_form(Oid relid, const char *what,
 								 const char *quoted);
 
+/*
+ * The rules run with the rights of the owner of sessions and look for holds in
+ * our schema: see that he may.
+ */
+extern void vf_source_show_holds(const VfSource *source);
+
 /* Store a registration, with this server's identity. */
 extern void vf_source_store(const VfSource *source);
 extern void vf_source_forget(void);
@@ -162,6 +168,43 @@ extern bool vf_source_has_leaf(const VfSource *source, Oid leaf);
  */
 extern char **vf_source_referenced(const VfSource *source,
 								   char *const *keys, int n, int *found);
+
+/* ---- whole rows (source_rows.c) ---- */
+
+/* A column of the sessions table, in its order. */
+typedef struct VfRowColumn
+{
+	char	   *name;
+	char	   *quoted;
+	Oid			output;			/* its type's output function */
+	bool		generated;		/* computed from others: never written */
+} VfRowColumn;
+
+extern VfRowColumn *vf_source_row_columns(const VfSource *source, int *n);
+
+/*
+ * A row as texts, text[]: what the output functions write.  To be called in a
+ * section as the owner, with the settings of vf_source_row_settings().
+ */
+extern Datum vf_source_row_texts(const VfRowColumn *columns, int n,
+								 const Datum *values, const bool *nulls);
+extern void vf_source_row_settings(void);
+
+/* A row that is to be put back: texts by the names that the columns had. */
+typedef struct VfSavedRow
+{
+	char	   *id;
+	char	  **names;
+	int			n_names;
+	Datum		texts;			/* text[] */
+} VfSavedRow;
+
+/*
+ * Put rows back; sets back for those that are.  One whose id or token a row
+ * has again is left out; any other trouble is an error.
+ */
+extern void vf_source_insert_rows(const VfSource *source,
+								  const VfSavedRow *rows, int n, bool *back);
 
 /* ---- the guard (source_guard.c) ---- */
 
@@ -219,6 +262,7 @@ extern void vf_rules_arg_time(const VfSource *source, VfColumn column,
  * and the rules over aliases s and o:
  *	{time_due}	the session's time is up by one rule or the other
  *	{blocked}	EXISTS: an order that keeps it
+ *	{held}		EXISTS: a hold that keeps it
  *	{pays}		order o pays
  *	{keeps}		order o pays or is in checkout
  *	{matches}	order o is of session s

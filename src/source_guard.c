@@ -50,12 +50,14 @@ append_row(StringInfo buf, const VfSource *source, const char *alias)
  * a payment has no lock on its session, and says so by a lock of its own that
  * a purge asks for (vf_source_guard_failing).  So does one whose session is
  * not there, as it may be that it is not there yet; with that lock it looks
- * again.  What the row lock raises (40001, 40P01, 55P03, 57014) must reach the
- * payment, for it is the protection.
+ * again, and, while an undo window is open, has it put back if it was purged.
+ * That failing is no reason to refuse a payment.  What the row lock raises
+ * (40001, 40P01, 55P03, 57014) must reach the payment: it is the protection.
  */
 static char *
 guard_body(const VfSource *source)
 {
+	const char *schema = vf_db_schema();
 	StringInfoData buf;
 
 	initStringInfo(&buf);
@@ -74,6 +76,22 @@ guard_body(const VfSource *source)
 					 VF_GUARD_FAILED_LOCK ");\n"
 					 "\t\tPERFORM 1 FROM %s s WHERE s.%s = NEW.%s\n"
 					 "\t\t\tFOR KEY SHARE;\n"
+					 "\t\tIF NOT FOUND AND EXISTS (SELECT FROM"
+					 " %s.vf_undo_batch b\n"
+					 "\t\t\tWHERE b.until >"
+					 " pg_catalog.clock_timestamp()) THEN\n"
+					 "\t\t\tBEGIN\n"
+					 "\t\t\t\tPERFORM %s.vf_undo_for_payment("
+					 "NEW.%s::pg_catalog.text);\n"
+					 "\t\t\tEXCEPTION\n"
+					 "\t\t\t\tWHEN serialization_failure OR"
+					 " deadlock_detected OR lock_not_available THEN\n"
+					 "\t\t\t\t\tRAISE;\n"
+					 "\t\t\t\tWHEN OTHERS THEN\n"
+					 "\t\t\t\t\tRAISE LOG 'the session of a payment"
+					 " could not be put back: %%', SQLSTATE;\n"
+					 "\t\t\tEND;\n"
+					 "\t\tEND IF;\n"
 					 "\tEND IF;\n"
 					 "\tRETURN NULL;\n"
 					 "EXCEPTION\n"
@@ -86,6 +104,7 @@ guard_body(const VfSource *source)
 					 source->sessions.quoted, source->quoted[VF_S_TOKEN],
 					 source->quoted[VF_O_TOKEN], source->quoted[VF_O_TOKEN],
 					 source->sessions.quoted, source->quoted[VF_S_TOKEN],
+					 source->quoted[VF_O_TOKEN], schema, schema,
 					 source->quoted[VF_O_TOKEN]);
 	return buf.data;
 }

@@ -108,7 +108,7 @@ vf_watch_sessions(VfWatchSessions *c)
 				 " pg_catalog.count(*) FILTER (WHERE s.{expires} < $1),"
 				 " pg_catalog.count(*) FILTER (WHERE s.{created} < $2),"
 				 " pg_catalog.count(*) FILTER (WHERE {time_due}"
-				 " AND o.keeps IS NOT TRUE),"
+				 " AND o.keeps IS NOT TRUE AND NOT {held}),"
 				 " pg_catalog.count(*) FILTER (WHERE o.pays)"
 				 " FROM {sessions} s LEFT JOIN o ON o.token = s.{token}",
 				 NULL);
