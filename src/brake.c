@@ -10,6 +10,9 @@
  *	   earlier run saw rows, or more than 1 % (at least 10) of the sessions
  *	   that were last kept as paid are now due.  "Last kept" is a sample of up
  *	   to 1,000 sessions, taken by each full sweep by the hash of their id.
+ * (c) The clock is wrong: a store's last answer, at most a day old, was more
+ *	   than 15 minutes away from ours, or over 1 % of the sessions of the last
+ *	   hour are from more than 15 minutes in the future.
  *
  * A full sweep has picked all that is due and brings the number along; for any
  * other run what is due is counted, up to the limit.  The exact figures are
@@ -19,15 +22,21 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "brake.h"
+#include "bucket.h"
 #include "db.h"
 #include "errors.h"
 #include "runlog.h"
 #include "settings.h"
+
+/* How far clocks may be apart, s: what S3 itself allows a request. */
+#define MAX_CLOCK_OFFSET 900
 
 /* Run a statement with rules and up to one argument more, for one number. */
 static int64
@@ -208,6 +217,44 @@ check_loss(const Due *due, const VfSweep *sweep)
 							 sweep->n_sample, (long long) lost));
 }
 
+/* (c): is it really as late as we think? */
+static void
+check_clock(const Due *due)
+{
+	const VfRules *rules = due->rules;
+	VfDbArgs	args = {0};
+	VfDbSection section;
+	double		offset;
+	int64		future,
+				recent;
+
+	if (due->picked == 0)
+		return;
+	if (vf_bucket_clock_offset(rules->now, &offset) &&
+		fabs(offset) > MAX_CLOCK_OFFSET)
+		raise_brake(due->source, rules,
+					psprintf("the store's clock was %.0f minutes %s this server's",
+							 fabs(offset) / 60,
+							 offset < 0 ? "behind" : "ahead of"));
+	vf_rules_args(due->source, rules, &args);
+	vf_rules_arg_time(due->source, VF_S_CREATED,
+					  rules->now + MAX_CLOCK_OFFSET * USECS_PER_SEC, &args);
+	vf_rules_arg_time(due->source, VF_S_CREATED,
+					  rules->now - USECS_PER_HOUR, &args);
+	vf_db_enter_owner(&section, due->source->sessions.owner);
+	vf_db_run(vf_db_fill("SELECT pg_catalog.count(*) FILTER"
+						 " (WHERE s.{created} > $7), pg_catalog.count(*)"
+						 " FROM {sessions} s WHERE s.{created} > $8",
+						 vf_rules_names(due->source, NULL)), &args);
+	future = vf_db_int(0, 0);
+	recent = vf_db_int(0, 1);
+	vf_db_leave(&section);
+	if (future * 100 > recent)
+		raise_brake(due->source, rules,
+					psprintf("%lld of the %lld sessions created in the last hour are from more than 15 minutes in the future",
+							 (long long) future, (long long) recent));
+}
+
 int64
 vf_brake_check(const VfSource *source, const VfRules *rules,
 			   const VfSweep *sweep, int64 picked, bool full, int64 confirm)
@@ -225,6 +272,7 @@ vf_brake_check(const VfSource *source, const VfRules *rules,
 								 (long long) confirm));
 		return allowed;
 	}
+	check_clock(&due);
 	check_loss(&due, sweep);
 	check_too_much(&due);
 	return PG_INT64_MAX;

@@ -13,7 +13,8 @@
 
 /*
  * Before the first row goes: raise VF_ERRCODE_BRAKE if more is due than a day
- * may delete unconfirmed, or if what kept sessions seems to be lost.
+ * may delete unconfirmed, if what kept sessions seems to be lost, or if the
+ * clock seems to be wrong.
  * picked is what this run found due: all there is in a full sweep, and what
  * else may be due is counted where it matters.  confirm is the number that a
  * person has confirmed, or 0.  Returns how many sessions this run may delete

@@ -176,6 +176,21 @@ vf_bucket_set_offset(const VfBucket *b, double offset)
 				  " WHERE endpoint = $1 AND bucket = $2", &rest);
 }
 
+bool
+vf_bucket_clock_offset(TimestampTz now, double *offset)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(now));
+	if (vf_db_run_self("SELECT clock_offset FROM {vf}.vf_bucket"
+					   " WHERE clock_offset_at > $1 - '1 day'::interval"
+					   " ORDER BY pg_catalog.abs(clock_offset) DESC LIMIT 1",
+					   &args) == 0 || vf_db_is_null(0, 0))
+		return false;
+	*offset = DatumGetFloat8(vf_db_datum(0, 0));
+	return true;
+}
+
 void
 vf_bucket_unhold(void)
 {

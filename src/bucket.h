@@ -46,6 +46,12 @@ extern void vf_bucket_set_probed(const VfBucket *bucket);
 /* Store's clock minus ours, seconds. */
 extern void vf_bucket_set_offset(const VfBucket *bucket, double offset);
 
+/*
+ * The largest difference of a store's clock to ours that its last answer showed
+ * in the day before now, seconds; false if none is known.
+ */
+extern bool vf_bucket_clock_offset(TimestampTz now, double *offset);
+
 /* Try again at once (vf_resume, vf_configure_bucket). */
 extern void vf_bucket_unhold(void);
 

@@ -167,5 +167,100 @@ DELETE FROM sessions WHERE session_token LIKE 'much %';
 SELECT expired, kept_paid FROM vf_purge_now();
 ROLLBACK;
 
+-- (c) The clock: a store that answered in the last day says otherwise.
+SELECT count(t.session('early ' || i)) FROM generate_series(1, 3) i;
+SELECT count(*) > 0 AS registered
+FROM vf_configure_bucket('voiceframe', endpoint => 'http://127.0.0.1:9', path_style => 'path');
+UPDATE vf_bucket SET clock_offset = -901, clock_offset_at = now() - interval '23 hours';
+\set VERBOSITY default
+SELECT * FROM vf_purge_now();
+UPDATE vf_bucket SET clock_offset = 86400;
+SELECT * FROM vf_purge_now(1);
+\set VERBOSITY sqlstate
+BEGIN;
+SELECT expired FROM vf_purge_now(confirm => 3);
+ROLLBACK;
+BEGIN;
+UPDATE vf_bucket SET clock_offset = 899;
+SELECT expired FROM vf_purge_now();
+ROLLBACK;
+UPDATE vf_bucket SET clock_offset_at = now() - interval '25 hours';
+BEGIN;
+SELECT expired FROM vf_purge_now();
+ROLLBACK;
+-- ... or sessions that are from the future: one of a hundred may be.
+CREATE FUNCTION t.at(span interval) RETURNS timestamp
+LANGUAGE sql AS $$ SELECT (now() + span) AT TIME ZONE 'UTC' $$;
+SELECT count(t.session('now ' || i, t.at('-30 min'), 'infinity'))
+FROM generate_series(1, 99) i;
+SELECT t.session('future 1', t.at('16 min'), 'infinity');
+BEGIN;
+SELECT expired FROM vf_purge_now();
+ROLLBACK;
+SELECT t.session('future 2', t.at('2 hours'), 'infinity');
+\set VERBOSITY default
+SELECT * FROM vf_purge_now();
+CALL vf_purge(full_sweep => false);
+-- Where nothing is due nothing is stopped.
+\set VERBOSITY sqlstate
+BEGIN;
+DELETE FROM sessions WHERE session_token LIKE 'early %';
+SELECT expired FROM vf_purge_now();
+ROLLBACK;
+DELETE FROM sessions WHERE session_token LIKE 'future %';
+
+-- Under attack.  The first run of all finds 96 % due: 50 % of all or
+-- purge_brake_rows, whichever is more, is what it may take.
+SELECT vf_unconfigure(discard => true);
+DELETE FROM vf_run;
+TRUNCATE sessions, orders;
+SELECT count(*) > 0 AS configured FROM vf_configure();
+SET voiceframe.purge_brake_rows = 10;
+SELECT count(t.session('first ' || i)) FROM generate_series(1, 96) i;
+SELECT count(t.session('stays ' || i)), count(t.order('stays ' || i, 'paid'))
+FROM generate_series(1, 4) i;
+\set VERBOSITY default
+SELECT * FROM vf_purge_now();
+-- However small the pieces, and however often.
+\set VERBOSITY sqlstate
+CREATE PROCEDURE t.loop(INOUT purged bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..30 LOOP
+		BEGIN
+			purged := purged + (SELECT expired FROM vf_purge_now(1));
+		EXCEPTION WHEN SQLSTATE 'VR001' THEN
+		END;
+	END LOOP;
+END $$;
+CALL t.loop(0);
+-- A confirmed run cut into pieces leaves the rest where it was.
+SELECT expired FROM vf_purge_now(5, 96);
+CALL t.loop(0);
+SELECT count(*) AS sessions FROM sessions;
+-- A young shop that purges 60 % of its rows every day is left in peace, once
+-- seven days are known.
+TRUNCATE sessions, orders;
+DELETE FROM vf_run;
+SELECT count(t.session('young ' || i)) FROM generate_series(1, 60) i;
+SELECT count(t.session('open ' || i, t.at('-1 day'), 'infinity'))
+FROM generate_series(1, 40) i;
+SELECT expired FROM vf_purge_now();
+INSERT INTO vf_run (kind, caller, full_sweep, started_at, ended_at, outcome,
+	expired, pid, backend_start)
+SELECT 'purge', 'story', true, now() - i * interval '1 day 1 minute', now(),
+	'ok', 60, 0, now()
+FROM generate_series(1, 8) i;
+SELECT expired FROM vf_purge_now();
+-- Half of the orders restored, the others yet to come.
+TRUNCATE sessions, orders;
+SELECT count(t.session('paid ' || i)), count(t.order('paid ' || i, 'paid'))
+FROM generate_series(1, 100) i;
+SELECT expired, kept_paid FROM vf_purge_now();
+BEGIN;
+DELETE FROM orders WHERE session_token ~ '[02468]$';
+SELECT * FROM vf_purge_now();
+ROLLBACK;
+SELECT count(*) AS sessions FROM sessions;
+
 \set file :abs_srcdir '/sql/lib/end.sql'
 \i :file
