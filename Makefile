@@ -45,6 +45,7 @@ OBJS = \
 	src/outbox.o \
 	src/outbox_pack.o \
 	src/bucket.o \
+	src/bucket_pace.o \
 	src/runlog.o \
 	src/sweep.o \
 	src/s3.o \
@@ -62,6 +63,7 @@ OBJS = \
 	src/db.o \
 	src/digest.o \
 	src/schedule.o \
+	src/schedule_pace.o \
 	src/stats.o \
 	src/pages.o \
 	src/texts.o \

@@ -200,6 +200,61 @@ REVOKE ALL ON FUNCTION vf_undo_purge(bigint), vf_undo_purge(text),
 	vf_hold(text, timestamptz, text), vf_release(text), vf_erase_session(text)
 	FROM PUBLIC;
 
+/* ---- pace ----------------------------------------------------------------------- */
+
+ALTER TABLE vf_bucket ADD COLUMN batch_keys integer NOT NULL DEFAULT 1000
+	CHECK (batch_keys BETWEEN 1 AND 1000);
+ALTER TABLE vf_bucket ADD COLUMN batch_bytes integer NOT NULL DEFAULT 1000000
+	CHECK (batch_bytes BETWEEN 1000 AND 1000000);
+COMMENT ON COLUMN vf_bucket.batch_keys IS
+	'keys of a request: less than 1,000 after requests that took too long';
+COMMENT ON COLUMN vf_bucket.batch_bytes IS
+	'bytes of a request: less than a million after refusals of larger ones';
+CREATE TABLE vf_pace (
+	endpoint text NOT NULL,
+	bucket text NOT NULL,
+	prefix text NOT NULL,
+	keys_per_second double precision NOT NULL CHECK (keys_per_second > 0),
+	PRIMARY KEY (endpoint, bucket, prefix),
+	FOREIGN KEY (endpoint, bucket) REFERENCES vf_bucket ON DELETE CASCADE
+);
+COMMENT ON TABLE vf_pace IS
+	'how many keys a second a bucket takes under a prefix, where it has asked for patience';
+REVOKE ALL ON vf_pace FROM PUBLIC;
+
+CREATE OR REPLACE VIEW vf_outbox_stats AS
+SELECT coalesce(q.bucket, b.bucket, '(none registered)') AS bucket,
+	CASE WHEN b.bucket IS NULL THEN 'no bucket'
+		WHEN b.last_error_code = 'WrongBucket' THEN 'held'
+		WHEN b.failures > 0 THEN 'failing'
+		ELSE 'ok' END AS state,
+	coalesce(q.waiting, 0) AS waiting, coalesce(q.in_flight, 0) AS in_flight,
+	coalesce(q.dead, 0) AS dead, coalesce(q.cancelled, 0) AS cancelled,
+	pg_catalog.date_trunc('second', pg_catalog.now() - q.oldest) AS oldest,
+	b.last_error_code AS error,
+	b.last_error AS message, vf_error_cure(b.last_error_code) AS cure,
+	b.failures, b.next_attempt_at, b.last_ok_at, b.last_error_at,
+	b.clock_offset, coalesce(q.endpoint, b.endpoint) AS endpoint,
+	coalesce(q.held, 0) AS held_for_undo, b.batch_keys, b.batch_bytes,
+	(SELECT pg_catalog.string_agg(pg_catalog.format('%s %s keys/s', p.prefix,
+			pg_catalog.round(p.keys_per_second::numeric)), ', ' ORDER BY p.prefix)
+		FROM vf_pace p WHERE p.endpoint = b.endpoint AND p.bucket = b.bucket)
+		AS slowed_to
+FROM (
+	SELECT endpoint, bucket,
+		pg_catalog.sum(nkeys) FILTER (WHERE state = 'waiting') AS waiting,
+		pg_catalog.sum(nkeys) FILTER (WHERE state = 'claimed') AS in_flight,
+		pg_catalog.sum(nkeys) FILTER (WHERE state = 'dead') AS dead,
+		pg_catalog.sum(nkeys) FILTER (WHERE state = 'cancelled') AS cancelled,
+		pg_catalog.sum(nkeys) FILTER (WHERE state = 'waiting'
+			AND not_before > pg_catalog.now()) AS held,
+		pg_catalog.min(greatest(queued_at, not_before))
+			FILTER (WHERE state IN ('waiting', 'claimed')
+				AND coalesce(not_before <= pg_catalog.now(), true)) AS oldest
+	FROM vf_outbox GROUP BY endpoint, bucket
+) q
+FULL JOIN vf_bucket b ON b.endpoint = q.endpoint AND b.bucket = q.bucket;
+
 /* ---- what stands from 1.0 ------------------------------------------------------
  *
  * The guard and the owner's rights as this version makes them.

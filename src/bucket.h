@@ -14,6 +14,8 @@
 
 #include "datatype/timestamp.h"
 
+#include "schedule_pace.h"
+
 typedef struct VfBucket
 {
 	char	   *endpoint;
@@ -51,6 +53,10 @@ extern void vf_bucket_set_offset(const VfBucket *bucket, double offset);
  * in the day before now, seconds; false if none is known.
  */
 extern bool vf_bucket_clock_offset(TimestampTz now, double *offset);
+
+/* How fast it takes keys (bucket_pace.c). */
+extern void vf_bucket_load_pace(const VfBucket *bucket, VfPace *pace);
+extern void vf_bucket_store_pace(const VfBucket *bucket, VfPace *pace);
 
 /* Try again at once (vf_resume, vf_configure_bucket). */
 extern void vf_bucket_unhold(void);

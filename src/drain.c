@@ -41,6 +41,9 @@
 #define BACKOFF_BASE 1000
 #define BACKOFF_CAP (5 * 60 * 1000)
 
+/* After so many failures in a row a batch may be what fails, not the bucket. */
+#define STUBBORN 3
+
 /* How long a bucket without any known object is held before a new look, s. */
 #define HOLD_SECONDS 300
 
@@ -209,7 +212,7 @@ show_in_flight(Drain *d, int64 keys)
 
 /* One wave; false when the bucket has nothing more, fails, or we must stop. */
 static bool
-run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket)
+run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket, VfPace *pace)
 {
 	VfWave		wave;
 	Claim		c = {d, bucket, &wave};
@@ -218,6 +221,8 @@ run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket)
 	bool		more;
 
 	memset(&wave, 0, sizeof(wave));
+	wave.pace = pace;
+	wave.stubborn = bucket->failures >= STUBBORN;
 	error = vf_db_try(claim, &c);
 	if (error != NULL)
 		fail(d, error);
@@ -234,6 +239,8 @@ run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket)
 	d->stop = !vf_wave_send(&wave, client, d->opt->tick, d->opt->tick_arg);
 	show_in_flight(d, 0);
 	vf_wave_settle(&wave, &d->result->counts);
+	if (pace->changed)
+		vf_bucket_store_pace(bucket, pace);
 	more = note_answer(d, bucket, &wave);
 	vf_db_commit();
 	if (d->opt->slot != NULL)
@@ -259,6 +266,7 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 {
 	VfS3Answer	answer;
 	VfS3Client *client = vf_drain_client(d->context, bucket, &answer);
+	VfPace		pace;
 	MemoryContext old;
 	bool		more;
 
@@ -280,12 +288,13 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 		vf_s3_close(client);
 		return;
 	}
+	vf_bucket_load_pace(bucket, &pace);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(d->wave_context);
 		old = MemoryContextSwitchTo(d->wave_context);
-		more = run_wave(d, client, bucket);
+		more = run_wave(d, client, bucket, &pace);
 		MemoryContextSwitchTo(old);
 	} while (more && !enough(d));
 	vf_s3_close(client);

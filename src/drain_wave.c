@@ -4,8 +4,12 @@
  *	  A few leased entries, their requests and what became of each key.
  *
  * Each entry is one request, but for keys that XML cannot carry (one request
- * each, by path) and bodies that would grow too large.  What an answer's class
- * does to the keys is decided here, in judge_request() and judge_key().
+ * each, by path) and bodies that would grow too large for the bucket's pace.
+ * What an answer's class does to the keys is decided here, in judge_request()
+ * and judge_key().
+ *
+ * A request that fails as a batch is halved at once, in the same wave, so that
+ * one key at fault does not delay the others: those are done with this wave.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +23,13 @@
 #include "schedule.h"
 #include "settings.h"
 #include "undo.h"
+#include "wake.h"
+
+/* How often we look up while the pace makes us wait, ms. */
+#define PACE_SLICE 100
+
+/* What a body has beside its keys, at most, bytes. */
+#define FRAME 1000
 
 /* How long a key that failed waits at first, and at most, ms. */
 #define KEY_BACKOFF_BASE 5000
@@ -222,7 +233,7 @@ new_request(VfWave *wave, int entry)
 }
 
 static void
-add_key(VfWaveRequest *r, const char *key, size_t len, int position)
+add_key(VfWave *wave, VfWaveRequest *r, const char *key, size_t len, int position)
 {
 	VfS3Key    *k = &r->del.keys[r->del.nkeys];
 
@@ -230,6 +241,8 @@ add_key(VfWaveRequest *r, const char *key, size_t len, int position)
 	k->key = key;
 	k->len = len;
 	r->position[r->del.nkeys++] = position;
+	r->counts[vf_pace_place(wave->pace, key, len)]++;
+	r->bytes += (int) vf_s3_key_body_bytes(key, len);
 }
 
 static void
@@ -248,7 +261,7 @@ prepare_entry(VfWave *wave, int e)
 {
 	const VfOutboxEntry *entry = &wave->entries[e];
 	VfWaveRequest *bulk = NULL;
-	size_t		bytes = 0;
+	int			max_keys = vf_pace_request_keys(wave->pace);
 
 	wave->outcomes[e] = palloc0(sizeof(VfKeyOutcome) * Max(entry->nkeys, 1));
 	for (int i = 0; i < entry->nkeys; i++)
@@ -269,18 +282,14 @@ prepare_entry(VfWave *wave, int e)
 		}
 		if (vf_s3_key_needs_path(key, len))
 		{
-			add_key(new_request(wave, e), key, len, i);
+			add_key(wave, new_request(wave, e), key, len, i);
 			continue;
 		}
 		cost = vf_s3_key_body_bytes(key, len);
-		if (bulk == NULL || bulk->del.nkeys == VF_S3_MAX_KEYS ||
-			bytes + cost > VF_S3_MAX_BODY - 1000)
-		{
+		if (bulk == NULL || bulk->del.nkeys >= max_keys ||
+			bulk->bytes + cost > (size_t) wave->pace->batch_bytes - FRAME)
 			bulk = new_request(wave, e);
-			bytes = 0;
-		}
-		add_key(bulk, key, len, i);
-		bytes += cost;
+		add_key(wave, bulk, key, len, i);
 	}
 }
 
@@ -311,22 +320,79 @@ fits_lease(const VfWave *wave)
 		wave->lease_until;
 }
 
-bool
-vf_wave_send(VfWave *wave, VfS3Client *client, VfHttpTick tick, void *arg)
+/* A store that is busy asks for patience, not for the key's life. */
+static bool
+is_slow_down(const char *code)
 {
-	int			next = 0;
+	return strcmp(code, "SlowDown") == 0;
+}
 
+/*
+ * Wait until the pace lets a request go; false if tick stopped it.  Nothing of
+ * the database is held.
+ */
+static bool
+wait_for_pace(const VfWave *wave, const VfWaveRequest *r, VfHttpTick tick,
+			  void *arg)
+{
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz ready = vf_pace_ready(wave->pace, r->counts, now);
+
+		if (ready <= now)
+			return true;
+		if (tick != NULL && !tick(arg))
+			return false;
+		vf_wake_wait_until(Min(ready, now + PACE_SLICE * 1000), NULL);
+	}
+}
+
+/* Does its turn come in time to be answered before the lease ends? */
+static bool
+comes_in_time(const VfWave *wave, const VfWaveRequest *r)
+{
+	TimestampTz ready = vf_pace_ready(wave->pace, r->counts,
+									  GetCurrentTimestamp());
+
+	return ready + (VF_WAVE_TIMEOUT + VF_WAVE_MARGIN) * INT64CONST(1000) <
+		wave->lease_until;
+}
+
+/*
+ * Send the requests from next on; false if tick stopped it.  While others are
+ * in flight their answers are waited for, not the pace.
+ */
+static bool
+send_from(VfWave *wave, int next, VfS3Client *client, VfHttpTick tick,
+		  void *arg)
+{
 	for (;;)
 	{
 		VfS3Delete *done;
 
-		while (next < wave->n_requests && fits_lease(wave) &&
+		while (next < wave->n_requests &&
 			   vf_s3_in_flight(client) < vf_s3_concurrency)
 		{
-			VfWaveRequest *r = wave->requests[next++];
+			VfWaveRequest *r = wave->requests[next];
+			TimestampTz now = GetCurrentTimestamp();
 
+			if (!comes_in_time(wave, r))
+			{
+				next++;
+				continue;
+			}
+			if (vf_pace_ready(wave->pace, r->counts, now) > now)
+			{
+				if (vf_s3_in_flight(client) > 0)
+					break;
+				if (!wait_for_pace(wave, r, tick, arg))
+					return false;
+			}
+			vf_pace_spend(wave->pace, r->counts, GetCurrentTimestamp());
 			r->started = true;
 			vf_s3_delete_start(client, &r->del);
+			next++;
 		}
 		if (vf_s3_in_flight(client) == 0)
 			return true;
@@ -335,6 +401,175 @@ vf_wave_send(VfWave *wave, VfS3Client *client, VfHttpTick tick, void *arg)
 			return false;
 		((VfWaveRequest *) done->tag)->finished = true;
 	}
+}
+
+/*
+ * A failure of the bucket's kind, 5xx or cut off, while another request of the
+ * same wave was carried out, says something about this batch.
+ */
+static bool
+is_about_batch(const VfWave *wave, const VfS3Answer *answer)
+{
+	return wave->answered && !is_slow_down(answer->code) &&
+		(answer->status >= 500 || answer->uncertain);
+}
+
+/*
+ * Is a failed request to be halved?  Where no other was carried out, a bucket
+ * that fails again and again may have only this batch left, with a key in it
+ * that makes it fail: then one halving tells.
+ */
+static bool
+is_to_be_split(const VfWave *wave, const VfWaveRequest *r)
+{
+	const VfS3Answer *a = &r->del.answer;
+
+	if (!r->finished || r->split || r->del.nkeys < 2 || !fits_lease(wave))
+		return false;
+	if (a->class == VF_S3_BATCH || is_about_batch(wave, a))
+		return true;
+	return a->class == VF_S3_BUCKET && wave->stubborn && !r->half &&
+		!is_slow_down(a->code) && (a->status >= 500 || a->uncertain);
+}
+
+static void
+split_request(VfWave *wave, VfWaveRequest *r)
+{
+	int			middle = r->del.nkeys / 2;
+	VfWaveRequest *halves[2];
+
+	halves[0] = new_request(wave, r->entry);
+	halves[1] = new_request(wave, r->entry);
+	halves[0]->half = halves[1]->half = true;
+	r->split = true;
+	for (int i = 0; i < r->del.nkeys; i++)
+		add_key(wave, halves[i < middle ? 0 : 1], r->del.keys[i].key,
+				r->del.keys[i].len, r->position[i]);
+}
+
+/* Halve what failed as a batch; false if there was nothing to halve. */
+static bool
+split_failed(VfWave *wave)
+{
+	int			n = wave->n_requests;
+
+	for (int i = 0; i < n; i++)
+		if (wave->requests[i]->finished &&
+			wave->requests[i]->del.answer.class != VF_S3_BUCKET)
+			wave->answered = true;
+	for (int i = 0; i < n; i++)
+	{
+		if (is_to_be_split(wave, wave->requests[i]))
+			split_request(wave, wave->requests[i]);
+	}
+	return wave->n_requests > n;
+}
+
+/* ---- the pace ---- */
+
+/* What the keys of a wave, by prefix, came to. */
+typedef struct Account
+{
+	int			sent[VF_PACE_PREFIXES];
+	int			fine[VF_PACE_PREFIXES];
+	bool		slow[VF_PACE_PREFIXES];
+	int			too_many;		/* keys of the smallest that took too long */
+	int			too_large;		/* bytes of the smallest that was refused */
+} Account;
+
+static bool
+asks_for_patience(const VfS3Answer *a)
+{
+	return is_slow_down(a->code) || a->status == 503 || a->status == 429;
+}
+
+static void
+account_failure(Account *account, const VfWaveRequest *r)
+{
+	const VfS3Answer *a = &r->del.answer;
+
+	for (int i = 0; i < VF_PACE_PREFIXES; i++)
+		account->slow[i] |= r->counts[i] > 0 && asks_for_patience(a);
+	if ((a->status == 413 || a->status == 416) && r->del.nkeys > 1)
+		account->too_large = account->too_large == 0 ? r->bytes + FRAME :
+			Min(account->too_large, r->bytes + FRAME);
+	if (strcmp(a->code, "Timeout") == 0 && a->uncertain && r->del.nkeys > 1)
+		account->too_many = account->too_many == 0 ? r->del.nkeys :
+			Min(account->too_many, r->del.nkeys);
+}
+
+static void
+account_keys(Account *account, VfPace *pace, const VfWaveRequest *r)
+{
+	for (int k = 0; k < r->del.nkeys; k++)
+	{
+		const VfS3Key *key = &r->del.keys[k];
+		int			place = vf_pace_place(pace, key->key, key->len);
+
+		if (is_slow_down(key->code) ||
+			strcmp(key->code, "InternalError") == 0)
+			account->slow[place] = true;
+		else
+			account->fine[place]++;
+	}
+	vf_pace_carried(pace, r->del.nkeys, r->bytes + FRAME);
+}
+
+/*
+ * Learn from the wave, once for each prefix: requests that were in flight
+ * together tell the same.
+ */
+static void
+adapt_pace(VfWave *wave, int64 usecs)
+{
+	Account		account;
+	double		seconds = Max(usecs, 1000) / (double) USECS_PER_SEC;
+
+	memset(&account, 0, sizeof(account));
+	for (int i = 0; i < wave->n_requests; i++)
+	{
+		const VfWaveRequest *r = wave->requests[i];
+
+		if (!r->finished)
+			continue;
+		for (int p = 0; p < VF_PACE_PREFIXES; p++)
+			account.sent[p] += r->counts[p];
+		if (r->del.answer.class == VF_S3_OK)
+			account_keys(&account, wave->pace, r);
+		else
+			account_failure(&account, r);
+	}
+	for (int p = 0; p < wave->pace->n; p++)
+	{
+		if (account.slow[p])
+			vf_pace_slow(wave->pace, p, account.sent[p] / seconds);
+		else
+			vf_pace_fine(wave->pace, p, account.fine[p]);
+	}
+	if (account.too_many > 0)
+		vf_pace_too_many(wave->pace, account.too_many);
+	if (account.too_large > 0)
+		vf_pace_too_large(wave->pace, account.too_large);
+}
+
+/* ---- sending all ---- */
+
+bool
+vf_wave_send(VfWave *wave, VfS3Client *client, VfHttpTick tick, void *arg)
+{
+	TimestampTz started = GetCurrentTimestamp();
+	int			sent = 0;
+	bool		ok;
+
+	do
+	{
+		int			next = sent;
+
+		sent = wave->n_requests;
+		ok = send_from(wave, next, client, tick, arg);
+	} while (ok && split_failed(wave));
+	adapt_pace(wave, GetCurrentTimestamp() - started);
+	return ok;
 }
 
 /* ---- judgement ---- */
@@ -352,13 +587,6 @@ count_attempt(const VfOutboxEntry *entry, VfKeyOutcome *o, const char *code,
 	set_outcome(o, attempts >= vf_s3_max_attempts ? VF_FATE_DEAD :
 				VF_FATE_AGAIN, code, message);
 	o->next_attempt = vf_schedule_next(o->next_attempt, backoff, 0);
-}
-
-/* A store that is busy asks for patience, not for the key's life. */
-static bool
-is_slow_down(const char *code)
-{
-	return strcmp(code, "SlowDown") == 0;
 }
 
 /* One key of an answer that was carried out. */
@@ -383,21 +611,11 @@ judge_key(const VfOutboxEntry *entry, VfKeyOutcome *o, const VfS3Key *k)
 	}
 }
 
-/*
- * A failure of the bucket's kind, 5xx or cut off, while another request of the
- * same wave was carried out, says something about this batch.
- */
-static bool
-is_about_batch(const VfWave *wave, const VfS3Answer *answer)
-{
-	return wave->answered && !is_slow_down(answer->code) &&
-		(answer->status >= 500 || answer->uncertain);
-}
-
-/* A whole request that failed. */
+/* A whole request that failed, by its number. */
 static void
-judge_failure(VfWave *wave, const VfWaveRequest *r, VfKeyOutcome *o, int k)
+judge_failure(VfWave *wave, int part, VfKeyOutcome *o, int k)
 {
+	const VfWaveRequest *r = wave->requests[part];
 	const VfS3Answer *a = &r->del.answer;
 	const VfOutboxEntry *entry = &wave->entries[r->entry];
 
@@ -405,9 +623,9 @@ judge_failure(VfWave *wave, const VfWaveRequest *r, VfKeyOutcome *o, int k)
 		set_outcome(o, VF_FATE_AGAIN_FREE, a->code, a->message);
 	else if (r->del.nkeys > 1)
 	{
-		/* Bisect: the two halves part company, at no cost to the keys. */
+		/* No time was left to halve it: the halves part company. */
 		set_outcome(o, VF_FATE_AGAIN_FREE, a->code, a->message);
-		o->part = k < r->del.nkeys / 2 ? 1 : 2;
+		o->part = part * 2 + (k < r->del.nkeys / 2 ? 1 : 2);
 	}
 	else if (a->class == VF_S3_KEY_FINAL)
 		set_outcome(o, VF_FATE_DEAD, a->code, a->message);
@@ -415,9 +633,14 @@ judge_failure(VfWave *wave, const VfWaveRequest *r, VfKeyOutcome *o, int k)
 		count_attempt(entry, o, a->code, a->message);
 }
 
+/*
+ * What became of the keys of a request, by its number.  Keys of a half that
+ * there was no time to send wait apart from the others.
+ */
 static void
-judge_request(VfWave *wave, const VfWaveRequest *r)
+judge_request(VfWave *wave, int number)
 {
+	const VfWaveRequest *r = wave->requests[number];
 	VfKeyOutcome *outcomes = wave->outcomes[r->entry];
 
 	if (r->del.unasked > 0)
@@ -429,10 +652,12 @@ judge_request(VfWave *wave, const VfWaveRequest *r)
 	{
 		VfKeyOutcome *o = &outcomes[r->position[k]];
 
-		if (r->del.answer.class == VF_S3_OK)
+		if (!r->finished)
+			o->part = number * 2 + 1;
+		else if (r->del.answer.class == VF_S3_OK)
 			judge_key(&wave->entries[r->entry], o, &r->del.keys[k]);
 		else
-			judge_failure(wave, r, o, k);
+			judge_failure(wave, number, o, k);
 	}
 }
 
@@ -458,7 +683,7 @@ judge_bucket(VfWave *wave)
 	{
 		const VfWaveRequest *r = wave->requests[i];
 
-		if (r->finished && r->del.answer.class == VF_S3_BUCKET &&
+		if (r->finished && !r->split && r->del.answer.class == VF_S3_BUCKET &&
 			!is_about_batch(wave, &r->del.answer))
 			wave->bucket_failure = r->del.answer;
 	}
@@ -484,8 +709,10 @@ vf_wave_settle(VfWave *wave, VfOutboxCounts *counts)
 	judge_bucket(wave);
 	for (int i = 0; i < wave->n_requests; i++)
 	{
-		if (wave->requests[i]->finished)
-			judge_request(wave, wave->requests[i]);
+		const VfWaveRequest *r = wave->requests[i];
+
+		if (!r->split && (r->finished || (r->half && !r->started)))
+			judge_request(wave, i);
 	}
 	for (int e = 0; e < wave->n; e++)
 	{

@@ -10,6 +10,7 @@
 
 #include "outbox.h"
 #include "s3.h"
+#include "schedule_pace.h"
 #include "source.h"
 
 /*
@@ -25,6 +26,10 @@ typedef struct VfWaveRequest
 	VfS3Delete	del;
 	int			entry;			/* number of its entry */
 	int		   *position;		/* of each key in the entry */
+	int			counts[VF_PACE_PREFIXES];	/* of keys, by prefix */
+	int			bytes;			/* of the body, about */
+	bool		half;			/* of one that failed */
+	bool		split;			/* its halves stand for it */
 	bool		started;
 	bool		finished;
 } VfWaveRequest;
@@ -32,6 +37,8 @@ typedef struct VfWaveRequest
 typedef struct VfWave
 {
 	TimestampTz lease_until;
+	VfPace	   *pace;			/* of the bucket */
+	bool		stubborn;		/* the bucket has failed again and again */
 	VfOutboxEntry *entries;
 	int			n;
 	VfKeyOutcome **outcomes;	/* per entry, per key */
@@ -61,7 +68,11 @@ extern void vf_wave_prepare(VfWave *wave);
 /* Keys in the wave's requests. */
 extern int64 vf_wave_keys(const VfWave *wave);
 
-/* Send all; false if tick stopped it. */
+/*
+ * Send all, as fast as the pace allows; what fails as a batch is halved and
+ * sent again, until the keys at fault stand alone or the lease has no time
+ * left.  False if tick stopped it.
+ */
 extern bool vf_wave_send(VfWave *wave, VfS3Client *client, VfHttpTick tick,
 						 void *arg);
 

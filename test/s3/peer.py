@@ -357,7 +357,7 @@ class Peer:
                 for b, state in value.items():
                     self.store.buckets[b].versioning = state
             elif name in ('clock', 'region', 'secret', 'key', 'token', 'md5',
-                          'too_large'):
+                          'too_large', 'max_body', 'rate'):
                 setattr(self.store, name, value)
             else:
                 raise ValueError('cannot set ' + name)

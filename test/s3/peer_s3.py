@@ -176,6 +176,9 @@ class Store:
         self.clock = 0.0                # our clock minus the machine's
         self.md5 = 'require'            # or 'refuse', or 'ignore'
         self.too_large = 413
+        self.max_body = MAX_BODY
+        self.rate = 0                   # of each prefix; 0: as it comes
+        self.spent = {}                 # prefix: keys left, and when it was
         self.lock = threading.Lock()
 
     def now(self):
@@ -261,7 +264,7 @@ class Store:
             raise Refusal(400, 'XAmzContentSHA256Mismatch')
         proof = self.check_md5(request) | self.check_sha256(request)
         if request.method == 'POST' and 'delete' in request.query:
-            if len(request.body) > MAX_BODY:
+            if len(request.body) > self.max_body:
                 raise Refusal(self.too_large, 'EntityTooLarge')
             if not request.body:
                 raise Refusal(400, 'MissingRequestBodyError')
@@ -357,6 +360,8 @@ class Store:
         keys, quiet = parse_delete(request.body)
         if not 1 <= len(keys) <= MAX_KEYS:
             raise Refusal(400, 'MalformedXML', '%d keys' % len(keys))
+        if self.rate:
+            self.spend([key for key, _ in keys])
         inner = []
         for key, version in keys:
             code = fault.key_error(key)
@@ -383,6 +388,21 @@ class Store:
         for key in fault.get('extra', []):
             inner.append('<Deleted>%s</Deleted>' % element('Key', key))
         return Answer(200, document('DeleteResult', ''.join(inner)))
+
+    # As S3 counts: each key of a request, under its prefix.  A second's worth
+    # may come at once.
+    def spend(self, keys):
+        now, counts, left = time.monotonic(), {}, {}
+        for key in keys:
+            prefix = key.partition('/')[0]
+            counts[prefix] = counts.get(prefix, 0) + 1
+        for prefix, n in counts.items():
+            had, at = self.spent.get(prefix, (self.rate, now))
+            left[prefix] = min(self.rate, had + (now - at) * self.rate)
+            if n > left[prefix]:
+                raise Refusal(503, 'SlowDown')
+        for prefix, n in counts.items():
+            self.spent[prefix] = (left[prefix] - n, now)
 
     def list_objects(self, bucket, request):
         query = request.query

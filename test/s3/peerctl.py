@@ -14,7 +14,9 @@
   count                    keys per bucket, connections, requests, answers
   set JSON                 {"clock": seconds ahead, "region", "secret", "key",
                            "token", "md5": "require|refuse|ignore",
-                           "too_large": status, "versioning": {BUCKET: STATE}}
+                           "too_large": status, "max_body": bytes of a ?delete,
+                           "rate": keys a second under each prefix,
+                           "versioning": {BUCKET: STATE}}
   journal [PHASE]          the journal's lines; with PHASE only those
 """
 import http.client

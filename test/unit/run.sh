@@ -56,6 +56,7 @@ build_and_run() {
 build_and_run test_sign -DFRONTEND "$here/test_sign.c" "$src/s3_sign.c" \
 	"$src/digest.c" "${pg_libs[@]}"
 build_and_run test_schedule "$here/test_schedule.c" "$src/schedule.c" \
+	"$src/schedule_pace.c" \
 	"${pg_libs[@]}"
 build_and_run test_xml "$here/test_xml.c" "$src/s3_xml.c" -lexpat
 build_and_run test_cred "$here/test_cred.c" "$src/s3_cred_parse.c"
