@@ -233,7 +233,8 @@ new_request(VfWave *wave, int entry)
 }
 
 static void
-add_key(VfWave *wave, VfWaveRequest *r, const char *key, size_t len, int position)
+add_key(VfWave *wave, VfWaveRequest *r, const char *key, size_t len,
+		int position)
 {
 	VfS3Key    *k = &r->del.keys[r->del.nkeys];
 

@@ -23,7 +23,7 @@
 
 #define MIN_BYTES 2000
 
-/* After so many full requests the next may be larger, by a part of the whole. */
+/* After so many full requests the next may be larger, by a twentieth. */
 #define FULL_REQUESTS 16
 #define KEYS_STEP (VF_PACE_MAX_KEYS / 20)
 #define BYTES_STEP (VF_PACE_MAX_BYTES / 20)
