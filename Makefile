@@ -23,6 +23,7 @@ OBJS = \
 	src/drain.o \
 	src/drain_wave.o \
 	src/drain_client.o \
+	src/lease.o \
 	src/check.o \
 	src/register.o \
 	src/register_bucket.o \
@@ -42,6 +43,7 @@ OBJS = \
 	src/s3_probe.o \
 	src/s3_judge.o \
 	src/s3_class.o \
+	src/s3_marker.o \
 	src/s3_name.o \
 	src/s3_cred.o \
 	src/s3_cred_parse.o \
@@ -53,6 +55,7 @@ OBJS = \
 	src/digest.o \
 	src/schedule.o \
 	src/stats.o \
+	src/server.o \
 	src/pages.o \
 	src/texts.o \
 	src/wake.o \

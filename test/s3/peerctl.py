@@ -14,7 +14,10 @@
   count                    keys per bucket, connections, requests, answers
   set JSON                 {"clock": seconds ahead, "region", "secret", "key",
                            "token", "md5": "require|refuse|ignore",
-                           "too_large": status, "versioning": {BUCKET: STATE}}
+                           "too_large": status, "versioning": {BUCKET: STATE},
+                           "conditions": "honour|ignore|refuse" of a PUT,
+                           "age": seconds that every object grows older}
+  cat BUCKET KEY           an object's bytes, asking nobody's leave
   journal [PHASE]          the journal's lines; with PHASE only those
 """
 import http.client
@@ -137,6 +140,9 @@ def main(argv):
         keys = ask(d, 'GET', '/store').get(first, [])
         sys.stdout.write(''.join(
             x + '\n' for x in sorted(bucket.to_line(k) for k in keys)))
+    elif verb == 'cat':
+        sys.stdout.write(ask(d, 'POST', '/object', {
+            'bucket': first, 'key': rest[1]}) or '')
     elif verb == 'set':
         ask(d, 'POST', '/set', json.loads(first))
     elif verb == 'journal':
