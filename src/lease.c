@@ -424,7 +424,7 @@ take(Attempt *a, bool to_settle)
 	len = vf_s3_marker_write(&a->self, text, sizeof(text));
 	vf_server_now(&before);
 	send_marker(a, text, len, &unmet, &written);
-	a->refused = unmet;
+	a->refused = unmet && a->answer->status == 412;
 	if (unmet)
 	{
 		a->refused_exists = replaced.exists;

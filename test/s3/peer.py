@@ -336,6 +336,10 @@ class Peer:
             with self.store.lock:
                 found = self.store.buckets[given['bucket']].live(given['key'])
             return found and found[2].decode('utf-8', 'surrogateescape')
+        elif what == ('POST', '/versions'):
+            with self.store.lock:
+                return len(self.store.buckets[given['bucket']].objects.get(
+                    given['key'], []))
         elif what == ('GET', '/count'):
             with self.store.lock, self.lock:
                 return {'keys': {b: len(c.live_keys()) for b, c in

@@ -18,6 +18,7 @@
                            "conditions": "honour|ignore|refuse" of a PUT,
                            "age": seconds that every object grows older}
   cat BUCKET KEY           an object's bytes, asking nobody's leave
+  versions BUCKET KEY      how many versions it has
   journal [PHASE]          the journal's lines; with PHASE only those
 """
 import http.client
@@ -143,6 +144,8 @@ def main(argv):
     elif verb == 'cat':
         sys.stdout.write(ask(d, 'POST', '/object', {
             'bucket': first, 'key': rest[1]}) or '')
+    elif verb == 'versions':
+        print(ask(d, 'POST', '/versions', {'bucket': first, 'key': rest[1]}))
     elif verb == 'set':
         ask(d, 'POST', '/set', json.loads(first))
     elif verb == 'journal':
