@@ -24,6 +24,7 @@ OBJS = \
 	src/drain_wave.o \
 	src/drain_client.o \
 	src/lease.o \
+	src/lease_take.o \
 	src/check.o \
 	src/register.o \
 	src/register_bucket.o \

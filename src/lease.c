@@ -11,17 +11,9 @@
  * first and on disk.  A marker that is ahead of the database knows of history
  * that the database has lost.
  *
- * Order of things: what this process holds; asking the store; taking; one
- * attempt; holding; the worker's heartbeat and release; a look for a person.
- *
- * Races.  A marker is written under the condition that it is still the one
- * that was read.  Whether the store honours that is found out whenever a
- * lease is taken: the same write once more must be refused.  Where it is not,
- * the writer waits and reads back who won.  (Ceph 16 wants the ETag without
- * its quotes; on a versioned bucket it ignores If-None-Match and refuses
- * every If-Match.  A write that was refused although the marker has not
- * changed is tried in the next style.)  Until then the marker is not
- * "settled", and no other process of the same server trusts it either.
+ * Order of things: what this process holds; what others say, in words;
+ * holding; the worker's heartbeat and release; a look for a person.
+ * lease_take.c has one attempt to take or renew, and the races.
  *
  * No request is sent with a snapshot, a transaction id or a lock held.  What
  * this process holds is plain memory and changes only after an answer: an
@@ -31,10 +23,6 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
-#include "access/xlog.h"
-#include "commands/dbcommands.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -43,16 +31,13 @@
 #include "db.h"
 #include "drain_client.h"
 #include "lease.h"
+#include "lease_take.h"
 #include "s3_marker.h"
 #include "server.h"
 #include "source.h"
 #include "stats.h"
-#include "wake.h"
 
-#define MARKER_PREFIX ".voiceframe_retention/"
-
-/* One request of ours, and all of them when the process ends, ms. */
-#define TIMEOUT 10000
+/* What all of them may take when the process ends, ms. */
 #define RELEASE_TIMEOUT 2000
 
 /* How often a lost race is looked at again at once. */
@@ -62,23 +47,11 @@
 #define PAUSE_MIN 30000
 #define PAUSE_MAX 60000
 
-/* How long we wait before we read back who won, ms. */
-#define SETTLE_MIN 1000
-#define SETTLE_MAX 3000
-
 /* How often the worker looks, and when other work makes way for it, ms. */
 #define LOOK_INTERVAL 60000
 #define OVERDUE (8 * 60 * INT64CONST(1000))
 
 /* ---- what this process holds ---- */
-
-/* How a condition is put: what this store understands. */
-typedef enum Style
-{
-	QUOTED,						/* as the standard has it */
-	BARE,						/* an ETag without its quotes */
-	UNCONDITIONAL
-} Style;
 
 typedef struct Held
 {
@@ -88,7 +61,7 @@ typedef struct Held
 	bool		guarded;		/* else we may not write the marker */
 	VfS3Marker	marker;			/* as it stands in the bucket */
 	char		etag[128];
-	Style		style;
+	VfLeaseStyle style;
 	VfServerTime beat;			/* not later than the heartbeat */
 } Held;
 
@@ -160,348 +133,24 @@ new_held(const VfBucket *b)
 	return h;
 }
 
-/* ---- asking the store ---- */
-
-/* One attempt to hold one lease. */
-typedef struct Attempt
-{
-	VfS3Client *client;
-	const VfBucket *bucket;
-	VfHttpTick	tick;
-	void	   *arg;
-	VfS3Answer *answer;			/* the last one, or what to say */
-	char		key[128];
-	VfS3Marker	self;			/* who we are */
-	VfS3Object	object;			/* the marker as read, or as written */
-	VfS3MarkerFound found;
-	int64		generation;		/* the database's */
-	bool		adopted;
-	Style		style;
-
-	/* The marker that a write was refused for the sake of. */
-	bool		refused;
-	bool		refused_exists;
-	char		refused_etag[128];
-} Attempt;
-
 static void
-begin(Attempt *a, VfS3Client *client, const VfBucket *b, VfHttpTick tick,
-	  void *arg, VfS3Answer *answer)
-{
-	memset(a, 0, sizeof(*a));
-	a->client = client;
-	a->bucket = b;
-	a->tick = tick;
-	a->arg = arg;
-	a->answer = answer;
-	snprintf(a->key, sizeof(a->key), MARKER_PREFIX "%s", b->marker);
-	snprintf(a->self.system, sizeof(a->self.system), UINT64_FORMAT,
-			 GetSystemIdentifier());
-	snprintf(a->self.database, sizeof(a->self.database), "%u", MyDatabaseId);
-	snprintf(a->self.pid, sizeof(a->self.pid), "%d", MyProcPid);
-	vf_server_start(a->self.start);
-	vf_server_host(a->self.host, sizeof(a->self.host));
-}
-
-static bool
-code_is(const VfS3Answer *answer, const char *code)
-{
-	return strcmp(answer->code, code) == 0;
-}
-
-/* False if the answer is a failure. */
-static bool
-read_marker(Attempt *a, int timeout_ms)
-{
-	vf_s3_get_object(a->client, a->key, strlen(a->key), timeout_ms, a->tick,
-					 a->arg, a->answer, &a->object);
-	memset(&a->found, 0, sizeof(a->found));
-	if (a->answer->class != VF_S3_OK)
-		return false;
-	a->found.exists = a->object.exists;
-	a->found.has_age = a->object.has_age;
-	a->found.age = a->object.age;
-	a->found.readable = a->object.exists &&
-		vf_s3_marker_read(a->object.body, a->object.len, &a->found.marker);
-	return true;
-}
-
-/* The store's clock, for people; ours is nobody's business. */
-static void
-write_heartbeat(Attempt *a)
-{
-	time_t		now = (time_t) a->object.date;
-	struct tm	tm;
-
-	a->self.heartbeat[0] = '\0';
-	if (a->object.has_date && gmtime_r(&now, &tm) != NULL)
-		strftime(a->self.heartbeat, sizeof(a->self.heartbeat),
-				 "%Y-%m-%dT%H:%M:%SZ", &tm);
-}
-
-/* etag is room for one, and lives as long as the condition. */
-static void
-set_condition(VfS3Condition *condition, Style style, bool exists,
-			  const char *given, char etag[128])
-{
-	size_t		len = strlen(given);
-
-	condition->etag = NULL;
-	condition->absent = style != UNCONDITIONAL && !exists;
-	if (style == UNCONDITIONAL || !exists || len == 0)
-		return;
-	strlcpy(etag, given, 128);
-	if (style == BARE && len > 1 && given[0] == '"')
-	{
-		memcpy(etag, given + 1, len - 2);
-		etag[len - 2] = '\0';
-	}
-	condition->etag = etag;
-}
-
-/*
- * Write what self says, under the condition that the marker is what was read.
- * The text must live until the answer: it is the caller's.
- */
-static void
-send_marker(Attempt *a, const char *text, size_t len, bool *unmet,
-			VfS3Object *written)
-{
-	VfS3Condition condition;
-	char		etag[128];
-
-	set_condition(&condition, a->style, a->object.exists, a->object.etag,
-				  etag);
-	vf_s3_put_if(a->client, a->key, strlen(a->key), text, len, &condition,
-				 TIMEOUT, a->tick, a->arg, a->answer, unmet, written);
-	if (code_is(a->answer, "NotImplemented") && a->style != UNCONDITIONAL)
-	{
-		a->style = UNCONDITIONAL;
-		send_marker(a, text, len, unmet, written);
-	}
-}
-
-/*
- * On a versioned bucket a version that was replaced would stay for ever.  No
- * failure of ours: whoever may not do that has a lifecycle rule.
- */
-static void
-remove_version(Attempt *a, const VfS3Object *old, const VfS3Object *new)
-{
-	VfS3Answer	answer;
-
-	if (!old->exists || old->version[0] == '\0' || new->version[0] == '\0' ||
-		strcmp(old->version, new->version) == 0)
-		return;
-	vf_s3_delete_version(a->client, a->key, strlen(a->key), old->version,
-						 TIMEOUT, a->tick, a->arg, &answer);
-}
-
-static void
-say(VfS3Answer *answer, const char *code, const char *message)
-{
-	memset(answer, 0, sizeof(*answer));
-	answer->class = VF_S3_BUCKET;
-	strlcpy(answer->code, code, sizeof(answer->code));
-	strlcpy(answer->message, message, sizeof(answer->message));
-}
-
-/* ---- taking ---- */
-
-/* How one attempt ended: as VfLease, or somebody was quicker. */
-typedef enum Outcome
-{
-	TAKEN,
-	DENIED,
-	LIVES,
-	AHEAD,
-	UNREADABLE,
-	RACED,
-	FAILED
-} Outcome;
-
-static Outcome
-outcome_of(const Attempt *a)
-{
-	return code_is(a->answer, "AccessDenied") ? DENIED : FAILED;
-}
-
-/* Somebody took the registration away while we spoke. */
-static Outcome
-not_registered(Attempt *a)
-{
-	say(a->answer, "NoSuchBucket", "the bucket is no longer registered");
-	return FAILED;
-}
-
-static void
-remember(const Attempt *a, bool guarded, const VfServerTime *beat)
+remember(const VfLeaseAttempt *a, bool guarded)
 {
 	Held	   *h = find(a->bucket);
 
 	if (h == NULL)
 		h = new_held(a->bucket);
 	h->guarded = guarded;
-	h->beat = *beat;
-	h->marker = guarded ? a->self : a->found.marker;
+	h->beat = a->beat;
+	h->marker = a->self;
 	strlcpy(h->etag, a->object.etag, sizeof(h->etag));
 	h->style = a->style;
 }
 
-static void
-wait_to_settle(void)
-{
-	double		random = pg_prng_double(&pg_global_prng_state);
-	int64		pause = SETTLE_MIN +
-		(int64) (random * (SETTLE_MAX - SETTLE_MIN));
-
-	vf_wake_wait_until(GetCurrentTimestamp() + pause * 1000, NULL);
-}
-
-/*
- * Did we win?  replaced is the marker that ours took the place of.  A store
- * that refuses the same write now has refused everybody else's as well; any
- * other is asked who was last, after all who began with us have written.
- */
-static Outcome
-make_sure(Attempt *a, const VfS3Object *replaced, const char *text,
-		  size_t len)
-{
-	VfS3Object	mine = a->object;
-	VfS3Object	again;
-	bool		unmet;
-
-	if (a->style != UNCONDITIONAL)
-	{
-		a->object = *replaced;
-		send_marker(a, text, len, &unmet, &again);
-		a->object = mine;
-		if (unmet)
-			return TAKEN;
-		if (a->answer->class != VF_S3_OK)
-			return outcome_of(a);
-		remove_version(a, &mine, &again);
-	}
-	wait_to_settle();
-	if (!read_marker(a, TIMEOUT))
-		return outcome_of(a);
-	return a->object.exists && a->object.len == len &&
-		memcmp(a->object.body, text, len) == 0 ? TAKEN : RACED;
-}
-
-/* Raise the generation, on disk; false if the bucket is not ours any more. */
 static bool
-raise_generation(Attempt *a)
+code_is(const VfS3Answer *answer, const char *code)
 {
-	char	   *name = get_database_name(MyDatabaseId);
-
-	a->self.generation = vf_bucket_raise_generation(a->bucket, a->adopted ?
-													a->found.marker.generation :
-													0);
-	strlcpy(a->self.name, name != NULL ? name : "", sizeof(a->self.name));
-	vf_db_commit_flushed();
-	return a->self.generation > 0;
-}
-
-/* Write the marker; to_settle: somebody else may try to at this moment. */
-static Outcome
-take(Attempt *a, bool to_settle)
-{
-	VfS3Object	replaced = a->object;
-	VfS3Object	written;
-	VfServerTime before;
-	char		text[VF_S3_MARKER_MAX];
-	size_t		len;
-	bool		unmet;
-	Outcome		outcome = TAKEN;
-
-	if (!raise_generation(a))
-		return not_registered(a);
-	vf_db_assert_idle("the lease");
-	a->self.released = false;
-	a->self.settled = !to_settle;
-	write_heartbeat(a);
-	len = vf_s3_marker_write(&a->self, text, sizeof(text));
-	vf_server_now(&before);
-	send_marker(a, text, len, &unmet, &written);
-	a->refused = unmet && a->answer->status == 412;
-	if (unmet)
-	{
-		a->refused_exists = replaced.exists;
-		strlcpy(a->refused_etag, replaced.etag, sizeof(a->refused_etag));
-		return RACED;
-	}
-	if (a->answer->class != VF_S3_OK)
-		return outcome_of(a);
-	remove_version(a, &replaced, &written);
-	a->object = written;
-	if (to_settle)
-		outcome = make_sure(a, &replaced, text, len);
-	if (outcome == TAKEN)
-		remember(a, true, &before);
-	return outcome;
-}
-
-/* ---- one attempt ---- */
-
-/* Ours, and its heart beat just now: by another process of this server. */
-static bool
-is_young(const Attempt *a)
-{
-	return a->found.has_age && a->found.age * 1000 < VF_LEASE_BEGIN;
-}
-
-static void
-trust(Attempt *a, const VfServerTime *before)
-{
-	VfServerTime beat = *before;
-
-	/* Both dates are cut to the second. */
-	beat.steady -= (int64) (a->found.age * 1000) + 1000;
-	beat.wall -= (int64) (a->found.age * 1000) + 1000;
-	a->self = a->found.marker;
-	remember(a, true, &beat);
-}
-
-static Outcome
-attempt(Attempt *a)
-{
-	VfServerTime before;
-	bool		registered;
-
-	vf_db_assert_idle("the lease");
-	vf_server_now(&before);
-	if (!read_marker(a, TIMEOUT))
-		return outcome_of(a);
-	if (a->refused && a->style != UNCONDITIONAL &&
-		a->refused_exists == a->object.exists &&
-		strcmp(a->refused_etag, a->object.etag) == 0)
-		a->style++;
-
-	/* Read after the marker: ours may have been raised just now. */
-	registered = vf_bucket_generation(a->bucket, &a->generation, &a->adopted);
-	vf_db_commit();
-	if (!registered)
-		return not_registered(a);
-	switch (vf_s3_marker_judge(&a->found, &a->self, a->generation,
-							   a->adopted))
-	{
-		case VF_S3_MARKER_OURS:
-			if (!is_young(a))
-				return take(a, !a->found.has_age ||
-							a->found.age * 1000 >= VF_LEASE_LIMIT);
-			trust(a, &before);
-			return TAKEN;
-		case VF_S3_MARKER_FREE:
-			return take(a, true);
-		case VF_S3_MARKER_LIVES:
-			return LIVES;
-		case VF_S3_MARKER_AHEAD:
-			return AHEAD;
-		case VF_S3_MARKER_UNREADABLE:
-			return UNREADABLE;
-	}
-	return FAILED;
+	return strcmp(answer->code, code) == 0;
 }
 
 /* ---- what others say, in words ---- */
@@ -529,7 +178,7 @@ lost_words(const VfS3Marker *marker, int64 generation)
 
 /* Put into the bucket's row what holds it up. */
 static void
-note_hold(const Attempt *a)
+note_hold(const VfLeaseAttempt *a)
 {
 	double		random = pg_prng_double(&pg_global_prng_state);
 	int64		pause = PAUSE_MIN + (int64) (random * (PAUSE_MAX - PAUSE_MIN));
@@ -542,42 +191,41 @@ note_hold(const Attempt *a)
 /* ---- holding ---- */
 
 static VfLease
-conclude(Attempt *a, Outcome outcome)
+conclude(VfLeaseAttempt *a, VfLeaseOutcome outcome)
 {
-	VfServerTime now;
-
 	switch (outcome)
 	{
-		case TAKEN:
+		case VF_TRY_TAKEN:
+			remember(a, true);
 			vf_bucket_lease_taken(a->bucket);
 			vf_db_commit();
 			return VF_LEASE_OURS;
-		case DENIED:
-			vf_server_now(&now);
-			remember(a, false, &now);
+		case VF_TRY_DENIED:
+			vf_server_now(&a->beat);
+			remember(a, false);
 			return VF_LEASE_UNGUARDED;
-		case LIVES:
-			say(a->answer, "LeaseHeldElsewhere", holder(&a->found));
+		case VF_TRY_LIVES:
+			vf_lease_say(a->answer, "LeaseHeldElsewhere", holder(&a->found));
 			note_hold(a);
 			return VF_LEASE_HELD;
-		case RACED:
-			say(a->answer, "LeaseHeldElsewhere",
-				"another server takes the lease at this moment");
+		case VF_TRY_RACED:
+			vf_lease_say(a->answer, "LeaseHeldElsewhere",
+						 "another server takes the lease at this moment");
 			note_hold(a);
 			return VF_LEASE_HELD;
-		case UNREADABLE:
-			say(a->answer, "LeaseUnreadable",
-				psprintf("the object %s is no marker of this version",
-						 a->key));
+		case VF_TRY_UNREADABLE:
+			vf_lease_say(a->answer, "LeaseUnreadable",
+						 psprintf("the object %s is no marker of this version",
+								  a->key));
 			note_hold(a);
 			return VF_LEASE_HELD;
-		case AHEAD:
-			say(a->answer, "LostHistory",
-				lost_words(&a->found.marker, a->generation));
+		case VF_TRY_AHEAD:
+			vf_lease_say(a->answer, "LostHistory",
+						 lost_words(&a->found.marker, a->generation));
 			vf_source_set_lost(a->answer->message);
 			note_hold(a);
 			return VF_LEASE_LOST;
-		case FAILED:
+		case VF_TRY_FAILED:
 			break;
 	}
 	return VF_LEASE_FAILED;
@@ -588,18 +236,18 @@ vf_lease_hold(VfS3Client *client, const VfBucket *bucket, int64 max_age,
 			  VfHttpTick tick, void *arg, VfS3Answer *answer)
 {
 	Held	   *h = find(bucket);
-	Attempt		a;
-	Outcome		outcome = RACED;
+	VfLeaseAttempt a;
+	VfLeaseOutcome outcome = VF_TRY_RACED;
 	VfLease		lease;
 
 	memset(answer, 0, sizeof(*answer));
 	if (h != NULL && vf_server_since(&h->beat) < max_age)
 		return h->guarded ? VF_LEASE_OURS : VF_LEASE_UNGUARDED;
-	begin(&a, client, bucket, tick, arg, answer);
+	vf_lease_begin(&a, client, bucket, tick, arg, answer);
 	if (h != NULL)
 		a.style = h->style;
-	for (int i = 0; i < ATTEMPTS && outcome == RACED; i++)
-		outcome = attempt(&a);
+	for (int i = 0; i < ATTEMPTS && outcome == VF_TRY_RACED; i++)
+		outcome = vf_lease_attempt(&a);
 	lease = conclude(&a, outcome);
 	if (lease == VF_LEASE_OURS || lease == VF_LEASE_UNGUARDED)
 		return lease;
@@ -700,7 +348,7 @@ time_left(const VfServerTime *begin_at)
 
 /* The marker with that text; false if it is no longer that of this ETag. */
 static bool
-send_release(Attempt *a, VfS3Marker *marker, const char *given,
+send_release(VfLeaseAttempt *a, VfS3Marker *marker, const char *given,
 			 const VfServerTime *begin_at)
 {
 	VfS3Condition condition;
@@ -711,7 +359,7 @@ send_release(Attempt *a, VfS3Marker *marker, const char *given,
 	bool		unmet;
 
 	marker->released = true;
-	set_condition(&condition, a->style, true, given, etag);
+	vf_lease_condition(&condition, a->style, true, given, etag);
 	len = vf_s3_marker_write(marker, text, sizeof(text));
 	vf_s3_put_if(a->client, a->key, strlen(a->key), text, len, &condition,
 				 time_left(begin_at), NULL, NULL, a->answer, &unmet,
@@ -725,14 +373,14 @@ release(Held *h, const VfServerTime *begin_at)
 {
 	VfS3Answer	answer;
 	VfS3Client *client = vf_drain_client(h->context, &h->bucket, &answer);
-	Attempt		a;
+	VfLeaseAttempt a;
 
 	if (client == NULL)
 		return;
-	begin(&a, client, &h->bucket, NULL, NULL, &answer);
+	vf_lease_begin(&a, client, &h->bucket, NULL, NULL, &answer);
 	a.style = h->style;
 	if (!send_release(&a, &h->marker, h->etag, begin_at) &&
-		read_marker(&a, time_left(begin_at)) && a.found.readable &&
+		vf_lease_read(&a, time_left(begin_at)) && a.found.readable &&
 		vf_s3_marker_same_holder(&a.found.marker, &a.self))
 		(void) send_release(&a, &a.found.marker, a.object.etag, begin_at);
 	vf_s3_close(client);
@@ -773,7 +421,7 @@ set_look(VfLeaseLook *look, char *detail, const char *cure)
 }
 
 static void
-look_at_state(Attempt *a, bool writable, VfLeaseLook *look)
+look_at_state(VfLeaseAttempt *a, bool writable, VfLeaseLook *look)
 {
 	switch (vf_s3_marker_judge(&a->found, &a->self, a->generation,
 							   a->adopted))
@@ -813,10 +461,10 @@ vf_lease_look(VfS3Client *client, const VfBucket *bucket, bool writable,
 			  int timeout_ms, VfHttpTick tick, void *arg, VfLeaseLook *look)
 {
 	VfS3Answer	answer;
-	Attempt		a;
+	VfLeaseAttempt a;
 
-	begin(&a, client, bucket, tick, arg, &answer);
-	if (!read_marker(&a, timeout_ms))
+	vf_lease_begin(&a, client, bucket, tick, arg, &answer);
+	if (!vf_lease_read(&a, timeout_ms))
 	{
 		if (code_is(&answer, "AccessDenied"))
 			set_look(look, psprintf(UNGUARDED_WORDS, "read", answer.code),
