@@ -278,6 +278,7 @@ static void
 loop(void)
 {
 	TimestampTz next_drain;
+	bool		was_allowed = false;
 
 	for (;;)
 	{
@@ -289,8 +290,11 @@ loop(void)
 			vf_stats_free(slot);
 			leave("the extension is not installed", false);
 		}
-		if (installed && vf_lease_due())
+
+		/* Before the first purge: a copy has to show before it deletes. */
+		if (installed && (vf_lease_due() || (allowed && !was_allowed)))
 			(void) run_work(heartbeat, "holding the lease");
+		was_allowed = allowed;
 		next_purge = purge_due();
 		if (allowed)
 		{

@@ -224,8 +224,9 @@ check_goes($node, 'after a crash, stale');
 sql($node, q{ALTER SYSTEM SET restart_after_crash = on});
 sql($node, 'SELECT pg_reload_conf()');
 my $victim = session($node);
+my $log = -s $node->logfile;
 kill 'KILL', $victim->ask('SELECT pg_backend_pid()') =~ s/\s//gr;
-wait_for(sub { $node->psql('voiceframe', 'SELECT 1') == 0 },
+wait_for(sub { $node->log_contains('ready to accept connections', $log) },
 	'the server to recover');
 eval { $victim->quit };
 check_goes($node, 'a process was killed');
