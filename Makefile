@@ -28,6 +28,8 @@ OBJS = \
 	src/drain_wave.o \
 	src/drain_client.o \
 	src/drain_lookup.o \
+	src/lease.o \
+	src/lease_take.o \
 	src/check.o \
 	src/register.o \
 	src/register_bucket.o \
@@ -53,6 +55,7 @@ OBJS = \
 	src/s3_probe.o \
 	src/s3_judge.o \
 	src/s3_class.o \
+	src/s3_marker.o \
 	src/s3_name.o \
 	src/s3_cred.o \
 	src/s3_cred_parse.o \
@@ -65,6 +68,7 @@ OBJS = \
 	src/schedule.o \
 	src/schedule_pace.o \
 	src/stats.o \
+	src/server.o \
 	src/pages.o \
 	src/texts.o \
 	src/wake.o \

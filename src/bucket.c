@@ -17,7 +17,8 @@
 
 #define BUCKET_COLUMNS \
 	"b.endpoint, b.bucket, b.region, b.path_style, b.profile, b.is_current," \
-	" b.probe, b.probed_at IS NOT NULL, b.failures::int8, b.next_attempt_at"
+	" b.probe, b.probed_at IS NOT NULL, b.failures::int8, b.next_attempt_at," \
+	" b.marker_id::pg_catalog.text"
 
 static void
 read_bucket(VfBucket *b, uint64 row)
@@ -32,6 +33,7 @@ read_bucket(VfBucket *b, uint64 row)
 	b->probed = vf_db_bool(row, 7);
 	b->failures = (int) vf_db_int(row, 8);
 	b->next_attempt = vf_db_time(row, 9);
+	b->marker = vf_db_text(row, 10);
 }
 
 VfBucket *
@@ -80,6 +82,22 @@ vf_bucket_ready(TimestampTz now, int *n)
 	return list;
 }
 
+VfBucket *
+vf_bucket_all(int *n)
+{
+	VfBucket   *list;
+	VfDbSection section;
+
+	vf_db_enter_self(&section);
+	*n = (int) vf_db_runf("SELECT " BUCKET_COLUMNS " FROM {vf}.vf_bucket b"
+						  " ORDER BY b.endpoint, b.bucket", NULL);
+	list = palloc0(sizeof(VfBucket) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		read_bucket(&list[i], i);
+	vf_db_leave(&section);
+	return list;
+}
+
 void
 vf_bucket_store(const VfBucket *b)
 {
@@ -113,8 +131,11 @@ vf_bucket_forget_all(void)
 	vf_db_run_self("DELETE FROM {vf}.vf_bucket", NULL);
 }
 
-/* Update the row of a bucket; $1 and $2 name it. */
-static void
+/*
+ * Run a statement on the row of a bucket; $1 and $2 name it.  The number of
+ * rows.
+ */
+static uint64
 update_bucket(const VfBucket *b, const char *template, VfDbArgs *rest)
 {
 	VfDbArgs	args = {0};
@@ -128,7 +149,7 @@ update_bucket(const VfBucket *b, const char *template, VfDbArgs *rest)
 		else
 			vf_db_arg(&args, rest->types[i], rest->values[i]);
 	}
-	vf_db_run_self(template, &args);
+	return vf_db_run_self(template, &args);
 }
 
 void
@@ -196,4 +217,63 @@ vf_bucket_unhold(void)
 {
 	vf_db_run_self("UPDATE {vf}.vf_bucket SET next_attempt_at = NULL"
 				   " WHERE next_attempt_at IS NOT NULL", NULL);
+}
+
+/* ---- the lease ---- */
+
+/* A bucket registered anew has another marker. */
+static VfDbArgs *
+marker_arg(const VfBucket *b, VfDbArgs *rest)
+{
+	vf_db_arg_text(rest, b->marker);
+	return rest;
+}
+
+bool
+vf_bucket_generation(const VfBucket *b, int64 *generation, bool *adopted)
+{
+	VfDbArgs	rest = {0};
+
+	if (update_bucket(b, "SELECT generation, adopted FROM {vf}.vf_bucket"
+					  " WHERE endpoint = $1 AND bucket = $2"
+					  " AND marker_id::pg_catalog.text = $3",
+					  marker_arg(b, &rest)) == 0)
+		return false;
+	*generation = vf_db_int(0, 0);
+	*adopted = vf_db_bool(0, 1);
+	return true;
+}
+
+int64
+vf_bucket_raise_generation(const VfBucket *b, int64 at_least)
+{
+	VfDbArgs	rest = {0};
+
+	marker_arg(b, &rest);
+	vf_db_arg(&rest, INT8OID, Int64GetDatum(at_least));
+	if (update_bucket(b, "UPDATE {vf}.vf_bucket SET adopted = false,"
+					  " generation = greatest(generation, $4) + 1"
+					  " WHERE endpoint = $1 AND bucket = $2"
+					  " AND marker_id::pg_catalog.text = $3"
+					  " RETURNING generation", &rest) == 0)
+		return 0;
+	return vf_db_int(0, 0);
+}
+
+void
+vf_bucket_lease_taken(const VfBucket *b)
+{
+	update_bucket(b, "UPDATE {vf}.vf_bucket SET failures = 0,"
+				  " next_attempt_at = NULL, last_error_code = NULL,"
+				  " last_error = NULL, last_error_at = NULL"
+				  " WHERE endpoint = $1 AND bucket = $2 AND last_error_code"
+				  " IN ('LeaseHeldElsewhere', 'LostHistory',"
+				  " 'LeaseUnreadable')", NULL);
+}
+
+void
+vf_bucket_adopt(void)
+{
+	vf_db_run_self("UPDATE {vf}.vf_bucket SET adopted = true,"
+				   " next_attempt_at = NULL", NULL);
 }

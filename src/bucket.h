@@ -28,6 +28,7 @@ typedef struct VfBucket
 	bool		probed;			/* and they were found */
 	int			failures;		/* in a row */
 	TimestampTz next_attempt;	/* DT_NOBEGIN: now */
+	char	   *marker;			/* id of its owner marker */
 } VfBucket;
 
 /* The current bucket, palloc'd, or NULL. */
@@ -35,6 +36,9 @@ extern VfBucket *vf_bucket_current(void);
 
 /* All buckets whose time has come and for which keys wait. */
 extern VfBucket *vf_bucket_ready(TimestampTz now, int *n);
+
+/* All of them. */
+extern VfBucket *vf_bucket_all(int *n);
 
 /* Register as current (region, path style, profile, probe may change). */
 extern void vf_bucket_store(const VfBucket *bucket);
@@ -57,6 +61,24 @@ extern bool vf_bucket_clock_offset(TimestampTz now, double *offset);
 /* How fast it takes keys (bucket_pace.c). */
 extern void vf_bucket_load_pace(const VfBucket *bucket, VfPace *pace);
 extern void vf_bucket_store_pace(const VfBucket *bucket, VfPace *pace);
+
+/*
+ * The lease on the bucket (lease.h).  The generation of this database, and
+ * whether vf_adopt() was called since the lease was last taken; false if the
+ * bucket is no longer registered, or anew.
+ */
+extern bool vf_bucket_generation(const VfBucket *bucket, int64 *generation,
+								 bool *adopted);
+/*
+ * Raise the generation above both its own and at_least, and forget
+ * vf_adopt(); 0 if the bucket is no longer registered.
+ */
+extern int64 vf_bucket_raise_generation(const VfBucket *bucket,
+										int64 at_least);
+/* Forget what hindered us from taking the lease. */
+extern void vf_bucket_lease_taken(const VfBucket *bucket);
+/* By vf_adopt(): take the leases over whatever their generation. */
+extern void vf_bucket_adopt(void);
 
 /* Try again at once (vf_resume, vf_configure_bucket). */
 extern void vf_bucket_unhold(void);

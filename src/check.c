@@ -19,10 +19,11 @@
 #include "bucket.h"
 #include "check.h"
 #include "drain_client.h"
+#include "lease.h"
 #include "s3_class.h"
 
 #define BUDGET_MS 10000
-#define MAX_LINES 8
+#define MAX_LINES 9
 
 /* A clock this far off still signs right, but not for long, s. */
 #define SKEW_WARNING 300
@@ -39,6 +40,7 @@ typedef struct Check
 	VfCheckLine *lines;
 	int			n;
 	bool		failed;
+	bool		not_written;	/* a key of our own */
 	VfS3Answer	first;			/* the first request's, for what it tells */
 } Check;
 
@@ -188,6 +190,8 @@ check_delete(Check *c)
 					 time_left(c), c->tick, c->arg, &a);
 	if (a.class != VF_S3_OK)
 	{
+		c->not_written = code_is(&a, "AccessDenied");
+
 		/* The right to write is not needed; without it nothing is shown. */
 		add_line(c, "delete", true,
 				 psprintf("not tried: a key of our own cannot be written (%s)",
@@ -215,6 +219,16 @@ check_delete(Check *c)
 				   "an object of our own was written and deleted");
 }
 
+static void
+check_lease(Check *c)
+{
+	VfLeaseLook look;
+
+	vf_lease_look(c->client, c->bucket, !c->not_written, time_left(c),
+				  c->tick, c->arg, &look);
+	add_line(c, "lease", look.ok, look.detail, look.cure);
+}
+
 /* Everything that needs an answer from the bucket. */
 static void
 ask(Check *c)
@@ -240,11 +254,13 @@ ask(Check *c)
 		skip(c, "versioning");
 		skip(c, "list");
 		skip(c, "delete");
+		skip(c, "lease");
 		return;
 	}
 	check_versioning(c);
 	add_answer(c, "list", &a, "allowed");
 	check_delete(c);
+	check_lease(c);
 }
 
 VfCheckLine *
@@ -275,6 +291,7 @@ vf_check_bucket(VfHttpTick tick, void *arg, int *n)
 		skip(&c, "versioning");
 		skip(&c, "list");
 		skip(&c, "delete");
+		skip(&c, "lease");
 	}
 	else
 	{

@@ -8,7 +8,8 @@
  *	1. in one transaction: lease the entries, then in a new statement look
  *	   which of their keys a live row references, and cancel those; commit.
  *	   A crash from here on costs the lease and nothing else.
- *	2. with no transaction open: the requests.  None starts unless its deadline
+ *	2. with no transaction open: the lease on the bucket, if its heartbeat is
+ *	   old (lease.c); the requests.  None starts unless its deadline
  *	   ends before the lease does.
  *	3. in one transaction: settle every entry key by key, note how the bucket
  *	   answered; commit.
@@ -30,6 +31,7 @@
 #include "drain_client.h"
 #include "drain_wave.h"
 #include "errors.h"
+#include "lease.h"
 #include "lookup.h"
 #include "preflight.h"
 #include "runlog.h"
@@ -147,6 +149,42 @@ probe(Drain *d, VfS3Client *client, const VfBucket *bucket)
 	vf_bucket_set_probed(bucket);
 	vf_db_commit();
 	return true;
+}
+
+/*
+ * May this server drain the bucket?  Notes a failure and returns false if
+ * not; raises an error if all that deletes has to stop.
+ */
+static bool
+hold_lease(Drain *d, VfS3Client *client, const VfBucket *bucket,
+		   int64 max_age)
+{
+	VfS3Answer	answer;
+	ErrorData  *error;
+
+	switch (vf_lease_hold(client, bucket, max_age, d->opt->tick,
+						  d->opt->tick_arg, &answer))
+	{
+		case VF_LEASE_OURS:
+		case VF_LEASE_UNGUARDED:
+			return true;
+		case VF_LEASE_HELD:
+			d->result->failing++;
+			return false;
+		case VF_LEASE_LOST:
+			error = vf_db_try(prepare, d);
+			if (error != NULL)
+				fail(d, error);
+			return false;
+		case VF_LEASE_FAILED:
+			break;
+	}
+	if (!d->opt->tick(d->opt->tick_arg))
+		d->stop = true;
+	else
+		note_failure(d, bucket, answer.code, answer.message,
+					 answer.retry_after);
+	return false;
 }
 
 /* ---- waves ---- */
@@ -267,6 +305,7 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 	VfS3Answer	answer;
 	VfS3Client *client = vf_drain_client(d->context, bucket, &answer);
 	VfPace		pace;
+	int64		max_age = VF_LEASE_BEGIN;
 	MemoryContext old;
 	bool		more;
 
@@ -294,7 +333,9 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(d->wave_context);
 		old = MemoryContextSwitchTo(d->wave_context);
-		more = run_wave(d, client, bucket, &pace);
+		more = hold_lease(d, client, bucket, max_age) &&
+			run_wave(d, client, bucket, &pace);
+		max_age = VF_LEASE_RENEW;
 		MemoryContextSwitchTo(old);
 	} while (more && !enough(d));
 	vf_s3_close(client);

@@ -188,7 +188,8 @@ vf_http_start(VfHttpClient *client, const VfHttpRequest *req)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
 	transfer->tag = req->tag;
-	transfer->max_body = client->max_answer;
+	transfer->max_body = req->max_answer > 0 ?
+		Min(req->max_answer, client->max_answer) : client->max_answer;
 	transfer->result = CURLE_FAILED_INIT;
 	transfer->deadline = now_ms() + Max(req->timeout_ms, 1);
 	dlist_push_tail(&client->done, &transfer->node);
@@ -282,6 +283,10 @@ fill_answer(VfHttpAnswer *answer, const VfHttpTransfer *transfer)
 			sizeof(answer->request_id));
 	strlcpy(answer->date, transfer->date, sizeof(answer->date));
 	strlcpy(answer->etag, transfer->etag, sizeof(answer->etag));
+	strlcpy(answer->last_modified, transfer->last_modified,
+			sizeof(answer->last_modified));
+	strlcpy(answer->version_id, transfer->version_id,
+			sizeof(answer->version_id));
 	vf_http_copy_value(error, sizeof(error), words, strlen(words));
 	answer->error = pstrdup(error);
 	initStringInfo(&answer->body);

@@ -53,6 +53,7 @@ typedef struct VfHttpRequest
 	int			nheaders;
 	const char *body;			/* may be NULL; must outlive the request */
 	size_t		body_len;
+	size_t		max_answer;		/* a cap below the client's; 0: the client's */
 	int			timeout_ms;		/* whole request, from its start */
 	void	   *tag;			/* the caller's, comes back in the answer */
 } VfHttpRequest;
@@ -70,6 +71,8 @@ typedef struct VfHttpAnswer
 	char		date[64];		/* Date */
 	int			retry_after;	/* seconds, 0 if absent or not a number */
 	char		etag[128];
+	char		last_modified[64];
+	char		version_id[128];	/* x-amz-version-id */
 	void	   *tag;
 } VfHttpAnswer;
 

@@ -42,6 +42,8 @@ typedef struct VfHttpTransfer
 	char		request_id[128];
 	char		date[64];
 	char		etag[128];
+	char		last_modified[64];
+	char		version_id[128];
 } VfHttpTransfer;
 
 struct VfHttpClient

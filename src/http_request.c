@@ -75,6 +75,8 @@ forget_head(VfHttpTransfer *transfer)
 	transfer->request_id[0] = '\0';
 	transfer->date[0] = '\0';
 	transfer->etag[0] = '\0';
+	transfer->last_modified[0] = '\0';
+	transfer->version_id[0] = '\0';
 }
 
 void
@@ -124,6 +126,10 @@ keep_header(VfHttpTransfer *transfer, const char *name, size_t name_len,
 		KEEP(date);
 	else if (IS_NAMED("etag"))
 		KEEP(etag);
+	else if (IS_NAMED("last-modified"))
+		KEEP(last_modified);
+	else if (IS_NAMED("x-amz-version-id"))
+		KEEP(version_id);
 	else if (IS_NAMED("retry-after"))
 		transfer->retry_after = parse_seconds(value, len);
 

@@ -346,6 +346,7 @@ vf_register_adopt(void)
 {
 	VfSource   *source = vf_source_adopt();
 
+	vf_bucket_adopt();
 	vf_sweep_reset();
 	vf_source_guard_install(source);
 	change_rights("GRANT", "TO", source->sessions.owner);

@@ -186,6 +186,10 @@ add_headers(HeaderList *headers, const VfS3Client *client,
 		add(headers, "x-amz-security-token", client->cred.session_token);
 	if (req->content_type)
 		add(headers, "content-type", req->content_type);
+	if (req->if_match)
+		add(headers, "if-match", req->if_match);
+	if (req->if_absent)
+		add(headers, "if-none-match", "*");
 	return add_checksum(headers, req);
 }
 
@@ -258,6 +262,7 @@ vf_s3_send(VfS3Client *client, const VfS3Request *req)
 	http.nheaders = headers.n;
 	http.body = req->body;
 	http.body_len = req->body_len;
+	http.max_answer = req->max_answer;
 	http.timeout_ms = req->timeout_ms;
 	http.tag = req->tag;
 	vf_http_start(client->http, &http);

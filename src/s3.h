@@ -125,6 +125,54 @@ extern void vf_s3_put_object(VfS3Client *client, const char *key, size_t len,
 							 int timeout_ms, VfHttpTick tick, void *arg,
 							 VfS3Answer *answer);
 
+/*
+ * A small object, read and written under conditions.  An answer that exceeds
+ * VF_S3_SMALL bytes is a failure.
+ */
+#define VF_S3_SMALL 8192
+
+typedef struct VfS3Object
+{
+	bool		exists;
+	char		etag[128];		/* as the store gave it; "" if it did not */
+	char		version[128];	/* "" where the bucket has none */
+	bool		has_date;
+	double		date;			/* the answer's, seconds since 1970 */
+	bool		has_age;
+	double		age;			/* by the store's clock, s */
+	size_t		len;
+	char		body[VF_S3_SMALL + 1];
+} VfS3Object;
+
+/* object is set when answer->class is VF_S3_OK (a missing key is OK). */
+extern void vf_s3_get_object(VfS3Client *client, const char *key, size_t len,
+							 int timeout_ms, VfHttpTick tick, void *arg,
+							 VfS3Answer *answer, VfS3Object *object);
+
+/* Under which condition an object is written. */
+typedef struct VfS3Condition
+{
+	const char *etag;			/* it is this one; NULL: no such condition */
+	bool		absent;			/* there is none */
+} VfS3Condition;
+
+/*
+ * Write one.  *unmet says that the store refused because of the condition;
+ * that it wrote does not say that it looked at it.  written gets what the
+ * store tells of the new object: etag and version.
+ */
+extern void vf_s3_put_if(VfS3Client *client, const char *key, size_t len,
+						 const char *body, size_t body_len,
+						 const VfS3Condition *condition, int timeout_ms,
+						 VfHttpTick tick, void *arg, VfS3Answer *answer,
+						 bool *unmet, VfS3Object *written);
+
+/* Delete one version for good. */
+extern void vf_s3_delete_version(VfS3Client *client, const char *key,
+								 size_t len, const char *version,
+								 int timeout_ms, VfHttpTick tick, void *arg,
+								 VfS3Answer *answer);
+
 /* AWS's own endpoint of a region, palloc'd. */
 extern char *vf_s3_default_endpoint(const char *region);
 

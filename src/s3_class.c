@@ -60,6 +60,10 @@ typedef struct ClassRow
 #define CURE_DEAD_KEY \
 	"No retry can help: correct the row that the key came from, or cancel " \
 	"the key with vf_outbox_cancel()."
+#define CURE_LEASE \
+	"Look which server is meant: stop the other one, or keep this one from " \
+	"the bucket. A server that is gone is waited for until its heartbeat is " \
+	"15 minutes old."
 #define CURE_ENDPOINT \
 	"Check that the endpoint is an S3 store and that no proxy answers in " \
 	"its place."
@@ -155,6 +159,14 @@ static const ClassRow rows[] = {
 		"Register the bucket that holds the files, with "
 		"vf_configure_bucket(); if it is the right one and is meant to hold "
 	"none of them, register it with probe => false."},
+	{REQUEST, 0, "LeaseHeldElsewhere", VF_S3_BUCKET, CURE_LEASE},
+	{REQUEST, 0, "LostHistory", VF_S3_BUCKET,
+		"Decide which database is the one that goes on, stop the others, and "
+	"call vf_adopt() there; nothing is deleted until then."},
+	{REQUEST, 0, "LeaseUnreadable", VF_S3_BUCKET,
+		"Look at the object under .voiceframe_retention/ that vf_s3_check() "
+		"names; remove it if no other server uses it, or call vf_adopt() "
+	"and wait until it is 15 minutes old."},
 	{REQUEST, 0, "InvalidBucketName", VF_S3_BUCKET, CURE_BUCKET},
 	{REQUEST, 0, "NoSuchKey", VF_S3_BUCKET, CURE_ENDPOINT},
 	{KEY, 0, "NoSuchBucket", VF_S3_KEY_PASSING, CURE_BUCKET},
@@ -174,6 +186,7 @@ static const ClassRow rows[] = {
 	{REQUEST, 504, "GatewayTimeout", VF_S3_BUCKET, CURE_STORE},
 	{REQUEST, 408, "RequestTimeout", VF_S3_BUCKET, CURE_NETWORK},
 	{REQUEST, 409, "OperationAborted", VF_S3_BUCKET, CURE_LATER},
+	{REQUEST, 0, "ConditionalRequestConflict", VF_S3_BUCKET, CURE_LATER},
 	{REQUEST, 405, "MethodNotAllowed", VF_S3_BUCKET, CURE_ENDPOINT},
 	{REQUEST, 407, "ProxyAuthenticationRequired", VF_S3_BUCKET,
 		"Check voiceframe.s3_proxy: the proxy asks for a user and a "

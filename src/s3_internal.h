@@ -33,6 +33,9 @@ typedef struct VfS3Request
 	const char *body;			/* may be NULL; must outlive the request */
 	size_t		body_len;
 	const char *content_type;	/* NULL if none */
+	const char *if_match;		/* an ETag; NULL if none */
+	bool		if_absent;		/* only where no such object is */
+	size_t		max_answer;		/* 0: the client's */
 	VfS3Checksum checksum;
 	int			timeout_ms;
 	void	   *tag;

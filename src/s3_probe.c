@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * s3_probe.c
- *	  Single requests, each waited for: heads, versioning, a list, a put.
+ *	  Single requests, each waited for: heads, versioning, a list, a put,
+ *	  and a small object read and written under conditions.
  *
  * Deletes of the same client may be in flight; answers to them that come in
  * between are kept for vf_s3_delete_wait.
@@ -42,15 +43,14 @@ wait_for(const Waiter *waiter, const VfS3Exchange *exchange)
 	}
 }
 
-static void
-request(const Waiter *waiter, VfS3Request *req, VfS3XmlRoot wanted,
-		VfS3Answer *answer, VfS3XmlDocument *doc)
+/* The answer, to be freed; NULL, with a judgement, if none came. */
+static VfHttpAnswer *
+exchange_one(const Waiter *waiter, VfS3Request *req, VfS3Answer *answer)
 {
 	VfS3Client *client = waiter->client;
 	VfS3Exchange *exchange;
 	VfHttpAnswer *http;
 
-	memset(doc, 0, sizeof(*doc));
 	exchange = MemoryContextAllocZero(client->cxt, sizeof(VfS3Exchange));
 	req->tag = exchange;
 	if (!vf_s3_send(client, req))
@@ -58,7 +58,7 @@ request(const Waiter *waiter, VfS3Request *req, VfS3XmlRoot wanted,
 		pfree(exchange);
 		vf_s3_judge_own("CannotSign", "the request could not be signed",
 						answer);
-		return;
+		return NULL;
 	}
 	http = wait_for(waiter, exchange);
 	pfree(exchange);
@@ -67,9 +67,20 @@ request(const Waiter *waiter, VfS3Request *req, VfS3XmlRoot wanted,
 		vf_s3_delete_abandon(client);
 		vf_s3_judge_own("Timeout", "the request was abandoned", answer);
 		answer->uncertain = true;
-		return;
 	}
-	vf_s3_judge(http, client->region, wanted, NULL, answer, doc);
+	return http;
+}
+
+static void
+request(const Waiter *waiter, VfS3Request *req, VfS3XmlRoot wanted,
+		VfS3Answer *answer, VfS3XmlDocument *doc)
+{
+	VfHttpAnswer *http = exchange_one(waiter, req, answer);
+
+	memset(doc, 0, sizeof(*doc));
+	if (http == NULL)
+		return;
+	vf_s3_judge(http, waiter->client->region, wanted, NULL, answer, doc);
 	vf_http_free(http);
 }
 
@@ -168,6 +179,132 @@ vf_s3_put_object(VfS3Client *client, const char *key, size_t len,
 	req.key_len = len;
 	req.body = body;
 	req.body_len = body_len;
+	req.timeout_ms = timeout_ms;
+	request(&waiter, &req, VF_S3_XML_NOTHING, answer, &doc);
+}
+
+/* ---- a small object ---- */
+
+/* The code, the status or both say that the condition was not met. */
+static bool
+is_unmet(const VfS3Answer *answer)
+{
+	return answer->class != VF_S3_OK &&
+		(answer->status == 412 ||
+		 strcmp(answer->code, "PreconditionFailed") == 0 ||
+		 strcmp(answer->code, "ConditionalRequestConflict") == 0 ||
+		 strcmp(answer->code, "NoSuchKey") == 0);
+}
+
+/* What the head of an answer tells of an object. */
+static void
+note_object(const VfHttpAnswer *http, VfS3Object *object)
+{
+	double		modified;
+
+	strlcpy(object->etag, http->etag, sizeof(object->etag));
+	strlcpy(object->version, http->version_id, sizeof(object->version));
+	object->has_date = vf_s3_parse_date(http->date, &object->date);
+	object->has_age = object->has_date &&
+		vf_s3_parse_date(http->last_modified, &modified);
+	if (object->has_age)
+		object->age = object->date - modified;
+}
+
+void
+vf_s3_get_object(VfS3Client *client, const char *key, size_t len,
+				 int timeout_ms, VfHttpTick tick, void *arg,
+				 VfS3Answer *answer, VfS3Object *object)
+{
+	Waiter		waiter = {client, tick, arg};
+	VfS3Request req = {0};
+	VfS3XmlDocument doc;
+	VfHttpAnswer *http;
+
+	memset(object, 0, sizeof(*object));
+	req.method = "GET";
+	req.key = key;
+	req.key_len = len;
+	req.max_answer = VF_S3_SMALL;
+	req.timeout_ms = timeout_ms;
+	http = exchange_one(&waiter, &req, answer);
+	if (http == NULL)
+		return;
+	note_object(http, object);
+	if (http->outcome == VF_HTTP_ANSWERED && http->status == 200)
+	{
+		/* The body is the object and no document of S3's. */
+		object->exists = true;
+		object->len = Min((size_t) http->body.len, (size_t) VF_S3_SMALL);
+		memcpy(object->body, http->body.data, object->len);
+		object->body[object->len] = '\0';
+		http->body.len = 0;
+	}
+	vf_s3_judge(http, client->region, VF_S3_XML_NOTHING, NULL, answer, &doc);
+	vf_http_free(http);
+	if (strcmp(answer->code, "NoSuchKey") == 0)
+	{
+		answer->class = VF_S3_OK;
+		answer->code[0] = '\0';
+		answer->message[0] = '\0';
+	}
+}
+
+void
+vf_s3_put_if(VfS3Client *client, const char *key, size_t len,
+			 const char *body, size_t body_len,
+			 const VfS3Condition *condition, int timeout_ms,
+			 VfHttpTick tick, void *arg, VfS3Answer *answer, bool *unmet,
+			 VfS3Object *written)
+{
+	Waiter		waiter = {client, tick, arg};
+	VfS3Request req = {0};
+	VfS3XmlDocument doc;
+	VfHttpAnswer *http;
+
+	memset(written, 0, sizeof(*written));
+	*unmet = false;
+	req.method = "PUT";
+	req.key = key;
+	req.key_len = len;
+	req.body = body;
+	req.body_len = body_len;
+	req.content_type = "text/plain";
+	req.if_match = condition->etag;
+	req.if_absent = condition->absent;
+	req.timeout_ms = timeout_ms;
+	http = exchange_one(&waiter, &req, answer);
+	if (http == NULL)
+		return;
+	note_object(http, written);
+	vf_s3_judge(http, client->region, VF_S3_XML_NOTHING, NULL, answer, &doc);
+	vf_http_free(http);
+	*unmet = (condition->etag != NULL || condition->absent) &&
+		is_unmet(answer);
+	written->exists = answer->class == VF_S3_OK;
+}
+
+void
+vf_s3_delete_version(VfS3Client *client, const char *key, size_t len,
+					 const char *version, int timeout_ms, VfHttpTick tick,
+					 void *arg, VfS3Answer *answer)
+{
+	Waiter		waiter = {client, tick, arg};
+	VfS3Request req = {0};
+	VfS3XmlDocument doc;
+	char		query[MAX_QUERY] = "versionId=";
+	size_t		done = strlen(query);
+
+	if (!vf_s3_sign_encode(version, strlen(version), false, query + done,
+						   sizeof(query) - done))
+	{
+		vf_s3_judge_own("CannotSign", "the version is too long", answer);
+		return;
+	}
+	req.method = "DELETE";
+	req.key = key;
+	req.key_len = len;
+	req.query = query;
 	req.timeout_ms = timeout_ms;
 	request(&waiter, &req, VF_S3_XML_NOTHING, answer, &doc);
 }

@@ -184,6 +184,19 @@ not_adopted(void)
 			 errhint("If this is now the database that owns the sessions and the bucket, call vf_adopt(); nothing is deleted until then.")));
 }
 
+static void
+check_history(void)
+{
+	if (vf_db_run_self("SELECT lost_history FROM {vf}.vf_source"
+					   " WHERE lost_history IS NOT NULL", NULL) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(VF_ERRCODE_NOT_ADOPTED),
+			 errmsg("this database has lost history that its bucket knows of"),
+			 errdetail("%s", vf_db_text(0, 0)),
+			 errhint("It was restored to an earlier point, or promoted with a loss. If it is the one that goes on, call vf_adopt(); nothing is deleted until then.")));
+}
+
 /* The row of vf_source, as read. */
 typedef struct Row
 {
@@ -346,6 +359,8 @@ vf_source_load(VfSourceUse use)
 	load_row(&row, source);
 	if (use == VF_SOURCE_DELETE && !row.ours)
 		not_adopted();
+	if (use == VF_SOURCE_DELETE)
+		check_history();
 	verify(&row, source);
 	if (use == VF_SOURCE_DELETE)
 		vf_source_check_dangers(source);
@@ -381,6 +396,8 @@ vf_source_adopt(void)
 	verify(&row, source);
 	vf_source_check_dangers(source);
 	vf_source_store(source);
+	vf_db_run_self("UPDATE {vf}.vf_source SET lost_history = NULL"
+				   " WHERE lost_history IS NOT NULL", NULL);
 	return source;
 }
 
@@ -440,6 +457,7 @@ recheck_columns(const VfSource *source)
 void
 vf_source_recheck(const VfSource *source)
 {
+	check_history();
 	recheck_table(&source->sessions, "sessions");
 	recheck_table(&source->orders, "orders");
 	recheck_columns(source);
@@ -521,6 +539,29 @@ vf_source_flags(bool *active, bool *paused)
 	*active = vf_db_bool(0, 0);
 	*paused = vf_db_bool(0, 1);
 	return true;
+}
+
+void
+vf_source_set_lost(const char *what)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg_text(&args, what);
+	vf_db_run_self("UPDATE {vf}.vf_source SET lost_history = $1"
+				   " WHERE lost_history IS NULL", &args);
+}
+
+bool
+vf_source_is_whole(void)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg(&args, INT8OID, Int64GetDatum((int64) GetSystemIdentifier()));
+	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(MyDatabaseId));
+	return vf_db_run_self("SELECT FROM {vf}.vf_source"
+						  " WHERE system_identifier = $1"
+						  " AND database_oid = $2"
+						  " AND lost_history IS NULL", &args) > 0;
 }
 
 void

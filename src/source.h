@@ -105,7 +105,8 @@ extern VfSource *vf_source_load(VfSourceUse use);
 
 /*
  * In a later transaction of the same run: lock the tables again and raise
- * VF_ERRCODE_REGISTRATION if they were renamed, swapped or dropped.
+ * VF_ERRCODE_REGISTRATION if they were renamed, swapped or dropped, and
+ * VF_ERRCODE_NOT_ADOPTED if lost history has shown meanwhile.
  */
 extern void vf_source_recheck(const VfSource *source);
 
@@ -131,6 +132,13 @@ extern VfSource *vf_source_adopt(void);
 
 /* Flags of the one row; false if nothing is registered. */
 extern bool vf_source_flags(bool *active, bool *paused);
+/*
+ * The bucket knows of history that this database has lost: nothing is deleted
+ * until vf_adopt().
+ */
+extern void vf_source_set_lost(const char *what);
+/* Is it neither a copy nor one that has lost history?  Never raises. */
+extern bool vf_source_is_whole(void);
 extern void vf_source_set_active(void);
 extern void vf_source_set_pause(const char *reason);	/* NULL: resume */
 

@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 
 #include "check.h"
@@ -17,6 +18,7 @@
 #include "drain.h"
 #include "outbox.h"
 #include "sql_rights.h"
+#include "stats.h"
 #include "worker.h"
 
 PG_FUNCTION_INFO_V1(vf_sql_drain);
@@ -30,6 +32,29 @@ tick(void *arg)
 	(void) arg;
 	CHECK_FOR_INTERRUPTS();
 	return true;
+}
+
+/* However the drain ends. */
+static void
+leave_drain(int code, Datum database)
+{
+	(void) code;
+	vf_stats_by_hand(DatumGetObjectId(database), -1);
+}
+
+/* While it runs, the worker does not give the lease away when it stops. */
+static void
+run_by_hand(const VfDrainOptions *opt, VfDrainResult *r)
+{
+	Datum		database = ObjectIdGetDatum(MyDatabaseId);
+
+	vf_stats_by_hand(MyDatabaseId, 1);
+	PG_ENSURE_ERROR_CLEANUP(leave_drain, database);
+	{
+		vf_drain_run(opt, r);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(leave_drain, database);
+	leave_drain(0, database);
 }
 
 Datum
@@ -52,7 +77,7 @@ vf_sql_drain(PG_FUNCTION_ARGS)
 	opt.max_keys = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
 	opt.tick = tick;
 	vf_db_open(true);
-	vf_drain_run(&opt, &r);
+	run_by_hand(&opt, &r);
 	waiting = vf_outbox_waiting();
 	vf_db_close();
 	ereport(INFO,

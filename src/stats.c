@@ -44,6 +44,7 @@ init_shared(void *ptr)
 		pg_atomic_init_u64(&slot->keys_in_flight, 0);
 		pg_atomic_init_u64(&slot->keys_confirmed, 0);
 		pg_atomic_init_u64(&slot->errors, 0);
+		pg_atomic_init_u32(&slot->by_hand, 0);
 	}
 }
 
@@ -109,6 +110,24 @@ vf_stats_take(Oid database)
 	return slot;
 }
 
+/* Where no slot is to be had, there is no worker that would ask. */
+void
+vf_stats_by_hand(Oid database, int change)
+{
+	VfSlot	   *slot = vf_stats_take(database);
+
+	if (slot != NULL)
+		pg_atomic_fetch_add_u32(&slot->by_hand, change);
+}
+
+bool
+vf_stats_drains_by_hand(Oid database)
+{
+	VfSlot	   *slot = vf_stats_find(database);
+
+	return slot != NULL && pg_atomic_read_u32(&slot->by_hand) != 0;
+}
+
 static bool
 alive(uint32 pid)
 {
@@ -155,7 +174,8 @@ vf_stats_free(VfSlot *slot)
 	uint32		database = pg_atomic_read_u32(&slot->database);
 
 	if (database != InvalidOid && !vf_stats_runs(slot) &&
-		pg_atomic_read_u32(&slot->stop) == 0)
+		pg_atomic_read_u32(&slot->stop) == 0 &&
+		pg_atomic_read_u32(&slot->by_hand) == 0)
 		(void) pg_atomic_compare_exchange_u32(&slot->database, &database,
 											  InvalidOid);
 }

@@ -37,6 +37,7 @@ typedef struct VfSlot
 	pg_atomic_uint64 keys_in_flight;
 	pg_atomic_uint64 keys_confirmed;	/* since the worker started */
 	pg_atomic_uint64 errors;
+	pg_atomic_uint32 by_hand;	/* drains that are no worker's */
 } VfSlot;
 
 /* Reserve memory; by _PG_init, while preloaded libraries are loaded. */
@@ -56,6 +57,13 @@ extern void vf_stats_release(VfSlot *slot);
 
 /* Give a slot without a worker to whichever database needs one next. */
 extern void vf_stats_free(VfSlot *slot);
+
+/*
+ * Drains by hand that run in a database.  A process that is killed takes the
+ * count with it, for the server then begins anew.
+ */
+extern void vf_stats_by_hand(Oid database, int change);
+extern bool vf_stats_drains_by_hand(Oid database);
 
 /* Does a living worker hold the slot? */
 extern bool vf_stats_runs(VfSlot *slot);

@@ -4,7 +4,8 @@
  *	  The worker of one database: it purges every naptime and drains when
  *	  woken.
  *
- * The loop: wait, reset the latch, reload, purge if it is time, drain.  Three
+ * The loop: wait, reset the latch, reload, let the heart beat for the leases
+ * on the buckets, purge if it is time, drain.  Three
  * memory contexts: the process's, the cycle's (reset each time round), and
  * those of purge and drain, which reset theirs with every batch and wave.
  *
@@ -12,6 +13,10 @@
  * here and nowhere else: reported, its transaction aborted, and the loop goes
  * on after a pause.  SIGTERM takes effect at once, also while a request is in
  * flight, because every wait looks for interrupts.
+ *
+ * The lease of a bucket is held as long as the process lives.  It is given
+ * back when the transaction is gone and before the slot: whoever waits for
+ * the slot waits for the lease.
  *
  * DROP, RENAME and TEMPLATE of the database must not have to wait for us: at
  * least once a second we try, without waiting, the lock that a starting
@@ -38,6 +43,7 @@
 
 #include "db.h"
 #include "drain.h"
+#include "lease.h"
 #include "purge.h"
 #include "settings.h"
 #include "source.h"
@@ -175,6 +181,20 @@ look_around(void)
 }
 
 static bool
+heartbeat(void)
+{
+	vf_lease_heartbeat(allowed, tick, NULL);
+	return true;
+}
+
+/* A long purge makes way for a heartbeat, and goes on after it. */
+static bool
+keep_purging(void)
+{
+	return keep_going() && !vf_lease_overdue();
+}
+
+static bool
 purge(void)
 {
 	VfPurgeOptions opt = {0};
@@ -182,7 +202,7 @@ purge(void)
 
 	opt.caller = "worker";
 	opt.commits = true;
-	opt.keep_going = keep_going;
+	opt.keep_going = keep_purging;
 	pg_atomic_write_u32(&slot->state, VF_WORKER_PURGING);
 	vf_purge_run(&opt, &result);
 	pg_atomic_write_u64(&slot->last_purge_at, GetCurrentTimestamp());
@@ -258,23 +278,30 @@ static void
 loop(void)
 {
 	TimestampTz next_drain;
+	bool		was_allowed = false;
 
 	for (;;)
 	{
 		MemoryContextReset(cycle_context);
 		if (run_work(look_around, "looking around") && !installed)
 		{
+			vf_lease_release_all();
 			vf_stats_release(slot);
 			vf_stats_free(slot);
 			leave("the extension is not installed", false);
 		}
+
+		/* Before the first purge: a copy has to show before it deletes. */
+		if (installed && (vf_lease_due() || (allowed && !was_allowed)))
+			(void) run_work(heartbeat, "holding the lease");
+		was_allowed = allowed;
 		next_purge = purge_due();
 		if (allowed)
 		{
 			if (GetCurrentTimestamp() >= next_purge)
 			{
 				purge_failed = !run_work(purge, "purging sessions");
-				purged_at = GetCurrentTimestamp();
+				purged_at = vf_lease_overdue() ? 0 : GetCurrentTimestamp();
 				next_purge = purge_due();
 			}
 			more_to_drain = false;
@@ -290,6 +317,14 @@ loop(void)
 		}
 		wait_until(allowed ? Min(next_purge, next_drain) : next_drain);
 	}
+}
+
+static void
+release_leases(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	vf_lease_release_all();
 }
 
 static void
@@ -331,6 +366,7 @@ vf_worker_main(Datum arg)
 		!vf_stats_claim(slot))
 		proc_exit(0);
 	before_shmem_exit(release_slot, (Datum) 0);
+	before_shmem_exit(release_leases, (Datum) 0);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	quiet_settings();
 	cycle_context = AllocSetContextCreate(TopMemoryContext,

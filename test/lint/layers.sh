@@ -12,11 +12,11 @@ table='
 8 voiceframe_retention
 7 sql
 6 worker
-5 purge+brake+restore+erase+retain drain+check register watch
+5 purge+brake+restore+erase+retain drain+lease+check register watch
 4 source outbox undo hold lookup runlog bucket sweep preflight
 3 s3+s3_cred
 2 http s3_sign+s3_xml
-1 db digest pages report schedule stats+wake texts
+1 db digest pages report schedule server stats+wake texts
 0 compat+errors+settings
 '
 

@@ -332,6 +332,14 @@ class Peer:
             with self.store.lock:
                 return {b: c.live_keys() for b, c in
                         self.store.buckets.items()}
+        elif what == ('POST', '/object'):
+            with self.store.lock:
+                found = self.store.buckets[given['bucket']].live(given['key'])
+            return found and found[2].decode('utf-8', 'surrogateescape')
+        elif what == ('POST', '/versions'):
+            with self.store.lock:
+                return len(self.store.buckets[given['bucket']].objects.get(
+                    given['key'], []))
         elif what == ('GET', '/count'):
             with self.store.lock, self.lock:
                 return {'keys': {b: len(c.live_keys()) for b, c in
@@ -343,7 +351,8 @@ class Peer:
                 b = self.store.buckets.setdefault(
                     given['bucket'], peer_s3.Bucket())
                 for key in given['keys']:
-                    b.push(key, b'object', self.store.now())
+                    b.push(key, given.get('body', 'object').encode(),
+                           self.store.now())
             return len(given['keys'])
         elif what == ('POST', '/set'):
             self.set(given)
@@ -356,8 +365,11 @@ class Peer:
             if name == 'versioning':
                 for b, state in value.items():
                     self.store.buckets[b].versioning = state
+            elif name == 'age':
+                with self.store.lock:
+                    self.store.age(value)
             elif name in ('clock', 'region', 'secret', 'key', 'token', 'md5',
-                          'too_large', 'max_body', 'rate'):
+                          'too_large', 'max_body', 'rate', 'conditions'):
                 setattr(self.store, name, value)
             else:
                 raise ValueError('cannot set ' + name)

@@ -179,6 +179,7 @@ class Store:
         self.max_body = MAX_BODY
         self.rate = 0                   # of each prefix; 0: as it comes
         self.spent = {}                 # prefix: keys left, and when it was
+        self.conditions = 'honour'      # or 'ignore', or 'refuse'
         self.lock = threading.Lock()
 
     def now(self):
@@ -335,6 +336,7 @@ class Store:
         if len(order(request.key)) > MAX_KEY_BYTES:
             raise Refusal(400, 'KeyTooLongError')
         if request.method == 'PUT':
+            self.check_conditions(bucket, request)
             vid = bucket.push(request.key, request.body, self.now())
             return Answer(200, headers={
                 'ETag': '"%s"' % hashlib.md5(request.body).hexdigest(),
@@ -354,7 +356,32 @@ class Store:
                 if request.key in bucket.objects else {})
         return Answer(200, found[2], {
             'ETag': '"%s"' % found[1], 'Content-Type': 'binary/octet-stream',
-            'Last-Modified': http_date(found[3])})
+            'Last-Modified': http_date(found[3]),
+            **({'x-amz-version-id': found[0]} if bucket.versioning else {})})
+
+    def check_conditions(self, bucket, request):
+        """If-Match and If-None-Match: * of a PUT."""
+        match = request.header('if-match')
+        none = request.header('if-none-match')
+        if not match and not none or self.conditions == 'ignore':
+            return
+        if self.conditions == 'refuse':
+            raise Refusal(501, 'NotImplemented', 'a header you provided '
+                          'implies functionality that is not implemented')
+        found = bucket.live(request.key)
+        if none and none != '*' or match and none:
+            raise Refusal(501, 'NotImplemented')
+        if match and not found:
+            raise Refusal(404, 'NoSuchKey')
+        if none and found or match and match != '"%s"' % found[1]:
+            raise Refusal(412, 'PreconditionFailed')
+
+    def age(self, seconds):
+        """Every object was written that much earlier."""
+        for bucket in self.buckets.values():
+            for versions in bucket.objects.values():
+                for version in versions:
+                    version[3] -= seconds
 
     def delete_objects(self, bucket, request, fault):
         keys, quiet = parse_delete(request.body)

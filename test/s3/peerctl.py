@@ -16,7 +16,11 @@
                            "token", "md5": "require|refuse|ignore",
                            "too_large": status, "max_body": bytes of a ?delete,
                            "rate": keys a second under each prefix,
-                           "versioning": {BUCKET: STATE}}
+                           "versioning": {BUCKET: STATE},
+                           "conditions": "honour|ignore|refuse" of a PUT,
+                           "age": seconds that every object grows older}
+  cat BUCKET KEY           an object's bytes, asking nobody's leave
+  versions BUCKET KEY      how many versions it has
   journal [PHASE]          the journal's lines; with PHASE only those
 """
 import http.client
@@ -139,6 +143,11 @@ def main(argv):
         keys = ask(d, 'GET', '/store').get(first, [])
         sys.stdout.write(''.join(
             x + '\n' for x in sorted(bucket.to_line(k) for k in keys)))
+    elif verb == 'cat':
+        sys.stdout.write(ask(d, 'POST', '/object', {
+            'bucket': first, 'key': rest[1]}) or '')
+    elif verb == 'versions':
+        print(ask(d, 'POST', '/versions', {'bucket': first, 'key': rest[1]}))
     elif verb == 'set':
         ask(d, 'POST', '/set', json.loads(first))
     elif verb == 'journal':

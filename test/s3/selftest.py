@@ -182,6 +182,38 @@ def objects():
     ctl('set', '{"versioning": {"b1": ""}}')
 
 
+def conditions():
+    path = '/b1/cond/k'
+
+    def put(body, **headers):
+        return client().request('PUT', path, body=body, headers={
+            n.replace('_', '-'): v for n, v in headers.items()})
+    first = put(b'1', if_none_match='*')
+    check(first[0] == 200, 'If-None-Match: * where nothing is', first)
+    expect(put(b'2', if_none_match='*'), 412, 'PreconditionFailed',
+           'If-None-Match: * where something is')
+    etag = first[1]['ETag']
+    check(put(b'3', if_match=etag)[0] == 200, 'If-Match with its ETag')
+    expect(put(b'4', if_match=etag), 412, 'PreconditionFailed',
+           'If-Match with an old ETag')
+    ctl('set', '{"age": 1000}')
+    answer = client().request('GET', path)
+    seen = [time.mktime(time.strptime(answer[1][h][5:25],
+                                      '%d %b %Y %H:%M:%S'))
+            for h in ('Date', 'Last-Modified')]
+    check(999 <= seen[0] - seen[1] <= 1010 and answer[2] == b'3',
+          'objects grow old', (seen, answer[2]))
+    ctl('set', '{"conditions": "refuse"}')
+    expect(put(b'5', if_match=etag), 501, 'NotImplemented',
+           'conditions refused as such')
+    ctl('set', '{"conditions": "ignore"}')
+    check(put(b'6', if_match=etag)[0] == 200, 'conditions ignored')
+    ctl('set', '{"conditions": "honour"}')
+    client().request('DELETE', path)
+    expect(put(b'7', if_match=etag), 404, 'NoSuchKey',
+           'If-Match where nothing is')
+
+
 def with_fault(fault, verb='delete', keys=('f/a', 'f/b')):
     ctl('put', 'b1', given='\n'.join(keys) + '\n')
     ctl('faults', json.dumps(fault))
@@ -290,6 +322,7 @@ vectors()
 signatures()
 digests()
 objects()
+conditions()
 faults()
 waiting()
 journal()

@@ -287,6 +287,7 @@ check_error('WrongBucket', 'none of the objects that must exist', 'wrong one');
 is( sql($node, q{SELECT state FROM vf_outbox_stats WHERE waiting > 0}),
 	'held', 'P10: it is held');
 is(scalar($peer->sent), $sent, 'P3: no deletion was sent to it');
+is($peer->marker('another'), undef, 'P3: nothing is written into it');
 $peer->put('another', @three, @permanent);
 age($node);
 drain($node);

@@ -102,6 +102,8 @@ sub check_adopted
 {
 	my ($where, $db, $what) = @_;
 	$peer->put('voiceframe', @objects);
+	# While the lease of where it comes from lives, it would only wait.
+	$peer->grow_old(1000);
 	sql($where, 'SELECT vf_adopt()', $db);
 	is(sql($where, q{SELECT firing FROM vf_alerts
 			WHERE alert = 'registration'}, $db),

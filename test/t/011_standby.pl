@@ -59,6 +59,8 @@ foreach my $view (qw(vf_stats vf_outbox_stats vf_runs vf_session_counts
 # Fail-over.
 
 $primary->stop('immediate');
+# Nobody gave the lease back.
+$peer->grow_old(1000);
 $standby->promote;
 sql($standby, 'SELECT vf_resume()');
 $peer->put('voiceframe', 'temp_photos/promoted');

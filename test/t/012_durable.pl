@@ -58,7 +58,33 @@ $drain->finish;
 $node->start;
 is(sql($node, $state), '0|5', 'P3: no row comes back without its object');
 age($node);
+$peer->grow_old(1000);    # the lease of the server that crashed
 drain($node);
 is(sql($node, $state), '0|0', 'P4: the batch is sent again and settled');
+
+# Nor may the marker be ahead of the database: a crash would look like lost
+# history.
+stop_writer();
+$peer->grow_old(1000);
+$peer->put('voiceframe', 'temp_photos/f');
+queue($node, 'temp_photos/f');
+$peer->faults({
+		late => JSON::PP::true,
+		match => { verb => 'PUT', key => '.voiceframe_retention/' } });
+$drain = held_drain($node);
+$peer->ctl('wait-held', 1);
+$node->stop('immediate');
+$peer->ctl('release');
+$drain->finish;
+$node->start;
+is( sql($node, 'SELECT generation FROM vf_bucket'),
+	$peer->marker->{generation},
+	'P8: the generation is on disk before the marker is written');
+$peer->grow_old(1000);
+$peer->put('voiceframe', 'temp_photos/g');
+queue($node, 'temp_photos/g');
+age($node);
+drain($node);
+is(join(' ', grep { /g$/ } $peer->contents), '', 'P8: and it goes on');
 
 done_testing();

@@ -37,6 +37,10 @@ package VfTest;
 #                                         ->tell(SQL) does not, ->quit
 #   $store->sent                          arrays: keys of each ?delete, so far
 #   $store->contents('b')                 as keys(), asking nobody's leave
+#   $store->marker('b')                   the owner marker, as a hash; undef if
+#                                         there is none (one at most)
+#   $store->grow_old(SECONDS)             all objects are that much older: 1000
+#                                         makes a lease stale
 #
 # All that was started is stopped at the end, by its pid.  $root is test/.
 
@@ -231,7 +235,9 @@ sub sent
 	foreach my $line ($self->journal('before'))
 	{
 		my @keys = @{ $line->{keys} // [] };
-		push @keys, $line->{key} if $line->{verb} eq 'DELETE';
+		push @keys, $line->{key}
+		  if $line->{verb} eq 'DELETE'
+		  && $line->{key} !~ m{^\.voiceframe_retention/};
 		utf8::encode($_) foreach @keys;
 		push @sent, \@keys if @keys;
 	}
@@ -241,7 +247,30 @@ sub sent
 sub contents
 {
 	my ($self, $bucket) = @_;
-	return split(/\n/, $self->ctl('ls', $bucket // 'voiceframe'));
+	return grep { !m{^\.voiceframe_retention/} }
+	  split(/\n/, $self->ctl('ls', $bucket // 'voiceframe'));
+}
+
+sub marker
+{
+	my ($self, $bucket) = @_;
+	$bucket //= 'voiceframe';
+	my ($key, @more) =
+	  grep { m{^\.voiceframe_retention/.*-} }
+	  split(/\n/, $self->ctl('ls', $bucket));
+	die "more than one marker" if @more;
+	return undef unless defined $key;
+	my %fields = (
+		key => $key,
+		map { /^(\w+): (.*)$/ ? ($1, $2) : () }
+		  split(/\n/, $self->ctl('cat', $bucket, $key)));
+	return \%fields;
+}
+
+sub grow_old
+{
+	my ($self, $seconds) = @_;
+	return $self->ctl('set', encode_json({ age => $seconds }));
 }
 
 # The database

@@ -60,6 +60,7 @@ build_and_run test_schedule "$here/test_schedule.c" "$src/schedule.c" \
 	"${pg_libs[@]}"
 build_and_run test_xml "$here/test_xml.c" "$src/s3_xml.c" -lexpat
 build_and_run test_cred "$here/test_cred.c" "$src/s3_cred_parse.c"
+build_and_run test_marker "$here/test_marker.c" "$src/s3_marker.c"
 build_and_run test_class "$here/test_class.c" "$src/s3_class.c" \
 	"$src/s3_name.c" "$src/s3_xml.c" -lexpat
 

@@ -38,6 +38,9 @@ typedef struct Reply
 	const char *body;
 	const char *region;
 	const char *date;
+	const char *modified;
+	const char *etag;
+	const char *version;
 } Reply;
 
 typedef struct Sent
@@ -111,6 +114,12 @@ vf_http_wait(VfHttpClient *client, VfHttpTick tick, void *arg)
 			sizeof(answer->bucket_region));
 	strlcpy(answer->date, reply->date ? reply->date : "",
 			sizeof(answer->date));
+	strlcpy(answer->last_modified, reply->modified ? reply->modified : "",
+			sizeof(answer->last_modified));
+	strlcpy(answer->etag, reply->etag ? reply->etag : "",
+			sizeof(answer->etag));
+	strlcpy(answer->version_id, reply->version ? reply->version : "",
+			sizeof(answer->version_id));
 	answer->tag = sent[nanswered++].tag;
 	return answer;
 }
@@ -645,6 +654,120 @@ test_probes(void)
 	close_client(client);
 }
 
+static void
+reply_object(int n, int status, const char *body)
+{
+	reply(n, status, body);
+	script[n].date = "Mon, 23 Nov 2026 15:20:00 GMT";
+	script[n].modified = "Mon, 23 Nov 2026 15:10:30 GMT";
+	script[n].etag = "\"abc\"";
+	script[n].version = "v 1/";
+}
+
+static void
+test_reading_object(void)
+{
+	VfS3Client *client = open_client("http://127.0.0.1:9000");
+	static VfS3Object object;
+	VfS3Answer	answer;
+	static char huge[VF_S3_SMALL + 100];
+
+#define GET() \
+	vf_s3_get_object(client, "k", 1, 1000, NULL, NULL, &answer, &object)
+
+	reply_object(0, 200, "not <XML at all");
+	GET();
+	CHECK(answer.class == VF_S3_OK && object.exists);
+	SAME(object.body, "not <XML at all");
+	CHECK(object.len == 15);
+	SAME(object.etag, "\"abc\"");
+	SAME(object.version, "v 1/");
+	CHECK(object.has_age && object.age == 570);
+	SAME(sent[0].method, "GET");
+	SAME(sent[0].url, "http://127.0.0.1:9000/bkt/k");
+
+	/* An object that looks like an error is an object. */
+	reply_object(1, 200, "<Error><Code>NoSuchKey</Code></Error>");
+	GET();
+	CHECK(answer.class == VF_S3_OK && object.exists);
+
+	reply(2, 404, "<Error><Code>NoSuchKey</Code></Error>");
+	GET();
+	CHECK(answer.class == VF_S3_OK && !object.exists && !object.has_age);
+	reply(3, 404, "<Error><Code>NoSuchBucket</Code></Error>");
+	GET();
+	SAME(answer.code, "NoSuchBucket");
+	reply(4, 403, "<Error><Code>AccessDenied</Code></Error>");
+	GET();
+	SAME(answer.code, "AccessDenied");
+	CHECK(!object.exists);
+	reply_object(5, 200, "x");
+	script[5].modified = "yesterday";
+	GET();
+	CHECK(object.exists && object.has_date && !object.has_age);
+
+	/* Whatever the transport lets through, the room is kept to. */
+	memset(huge, 'x', sizeof(huge) - 1);
+	reply_object(6, 200, huge);
+	GET();
+	CHECK(object.len == VF_S3_SMALL && object.body[VF_S3_SMALL] == '\0');
+	close_client(client);
+#undef GET
+}
+
+static void
+test_writing_object(void)
+{
+	VfS3Client *client = open_client("http://127.0.0.1:9000");
+	VfS3Condition is_absent = {NULL, true};
+	VfS3Condition is_this = {"\"abc\"", false};
+	VfS3Condition none = {NULL, false};
+	static VfS3Object written;
+	VfS3Answer	answer;
+	bool		unmet;
+
+#define PUT(condition) \
+	vf_s3_put_if(client, "k", 1, "body", 4, &(condition), 1000, NULL, NULL, \
+				 &answer, &unmet, &written)
+
+	reply_object(0, 200, "");
+	PUT(is_absent);
+	CHECK(answer.class == VF_S3_OK && !unmet && written.exists);
+	SAME(written.etag, "\"abc\"");
+	SAME(written.version, "v 1/");
+	CHECK(strstr(sent[0].headers, "if-none-match: *\n") != NULL);
+	CHECK(strstr(sent[0].headers, "if-match") == NULL);
+	CHECK(strstr(sent[0].headers, "SignedHeaders=content-type;host;"
+				 "if-none-match;") != NULL);
+	reply(1, 412, "<Error><Code>PreconditionFailed</Code></Error>");
+	PUT(is_this);
+	CHECK(answer.class != VF_S3_OK && unmet && !written.exists);
+	CHECK(strstr(sent[1].headers, "if-match: \"abc\"\n") != NULL);
+	reply(2, 409, "<Error><Code>ConditionalRequestConflict</Code></Error>");
+	PUT(is_this);
+	CHECK(unmet);
+	reply(3, 404, "<Error><Code>NoSuchKey</Code></Error>");
+	PUT(is_this);
+	CHECK(unmet);
+	reply(4, 404, "<Error><Code>NoSuchBucket</Code></Error>");
+	PUT(is_this);
+	CHECK(!unmet && answer.class == VF_S3_BUCKET);
+	reply(5, 412, "");
+	PUT(none);
+	CHECK(!unmet && answer.class != VF_S3_OK);
+	CHECK(strstr(sent[5].headers, "if-") == NULL);
+	reply(6, 200, "<Error><Code>InternalError</Code></Error>");
+	PUT(is_this);
+	CHECK(answer.class != VF_S3_OK && !written.exists);
+	reply(7, 204, "");
+	vf_s3_delete_version(client, "k", 1, "v 1/", 1000, NULL, NULL, &answer);
+	CHECK(answer.class == VF_S3_OK);
+	SAME(sent[7].url, "http://127.0.0.1:9000/bkt/k?versionId=v%201%2F");
+	SAME(sent[7].method, "DELETE");
+	close_client(client);
+#undef PUT
+}
+
 /* A single request while deletes are in flight keeps their answers. */
 static void
 test_interleaved(void)
@@ -717,6 +840,8 @@ main(void)
 	test_by_path();
 	test_checksums();
 	test_probes();
+	test_reading_object();
+	test_writing_object();
 	test_interleaved();
 	test_client();
 	return unit_end();
