@@ -23,6 +23,7 @@ OBJS = \
 	src/drain.o \
 	src/drain_wave.o \
 	src/drain_client.o \
+	src/drain_cred.o \
 	src/check.o \
 	src/register.o \
 	src/register_bucket.o \
@@ -44,7 +45,15 @@ OBJS = \
 	src/s3_class.o \
 	src/s3_name.o \
 	src/s3_cred.o \
+	src/s3_cred_cache.o \
+	src/s3_cred_call.o \
+	src/s3_cred_container.o \
+	src/s3_cred_file.o \
+	src/s3_cred_imds.o \
+	src/s3_cred_json.o \
 	src/s3_cred_parse.o \
+	src/s3_cred_url.o \
+	src/s3_cred_web.o \
 	src/http.o \
 	src/http_request.o \
 	src/s3_sign.o \

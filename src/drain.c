@@ -28,6 +28,7 @@
 #include "db.h"
 #include "drain.h"
 #include "drain_client.h"
+#include "drain_cred.h"
 #include "drain_wave.h"
 #include "errors.h"
 #include "preflight.h"
@@ -242,6 +243,18 @@ run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket)
 }
 
 static bool
+renew(Drain *d, VfS3Client *client, const VfBucket *bucket)
+{
+	VfS3Answer	answer;
+
+	if (vf_drain_cred_renew(client, bucket, d->opt->tick, d->opt->tick_arg,
+							&answer))
+		return true;
+	note_failure(d, bucket, answer.code, answer.message, 0);
+	return false;
+}
+
+static bool
 enough(const Drain *d)
 {
 	const VfOutboxCounts *c = &d->result->counts;
@@ -256,7 +269,9 @@ static void
 drain_bucket(Drain *d, const VfBucket *bucket)
 {
 	VfS3Answer	answer;
-	VfS3Client *client = vf_drain_client(d->context, bucket, &answer);
+	VfS3Client *client = vf_drain_cred_client(d->context, bucket,
+											  d->opt->tick, d->opt->tick_arg,
+											  &answer);
 	MemoryContext old;
 	bool		more;
 
@@ -275,7 +290,7 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(d->wave_context);
 		old = MemoryContextSwitchTo(d->wave_context);
-		more = run_wave(d, client, bucket);
+		more = renew(d, client, bucket) && run_wave(d, client, bucket);
 		MemoryContextSwitchTo(old);
 	} while (more && !enough(d));
 	vf_s3_close(client);

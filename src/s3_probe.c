@@ -70,6 +70,8 @@ request(const Waiter *waiter, VfS3Request *req, VfS3XmlRoot wanted,
 		return;
 	}
 	vf_s3_judge(http, client->region, wanted, NULL, answer, doc);
+	vf_s3_note_refusal(client, answer->code,
+					   strcmp(req->method, "HEAD") == 0 ? http->status : 0);
 	vf_http_free(http);
 }
 

@@ -51,7 +51,7 @@ on_failed(void *arg, const char *key, size_t len, const char *code,
 	hear(";", 1);
 }
 
-static const VfS3XmlHandler handler = {on_deleted, on_failed, NULL};
+static const VfS3XmlHandler handler = {on_deleted, on_failed, NULL, NULL};
 
 static bool
 read_text(const char *text, VfS3XmlDocument *doc)
