@@ -242,6 +242,7 @@ run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket)
 	return more && !d->stop;
 }
 
+/* Between waves: credentials that end soon. */
 static bool
 renew(Drain *d, VfS3Client *client, const VfBucket *bucket)
 {
@@ -290,7 +291,7 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(d->wave_context);
 		old = MemoryContextSwitchTo(d->wave_context);
-		more = renew(d, client, bucket) && run_wave(d, client, bucket);
+		more = run_wave(d, client, bucket) && renew(d, client, bucket);
 		MemoryContextSwitchTo(old);
 	} while (more && !enough(d));
 	vf_s3_close(client);
