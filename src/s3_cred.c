@@ -144,7 +144,6 @@ read_profile(Search *search, const char *path, const char *profile,
 	char	   *words;
 	size_t		len;
 	int			line;
-	Step		step;
 
 	words = vf_s3_cred_file_read(path, VF_S3_CRED_FILE_KEYS, buffer,
 								 sizeof(buffer), &len);
@@ -159,9 +158,8 @@ read_profile(Search *search, const char *path, const char *profile,
 		return fault(search, "CredentialsFile",
 					 explain(verdict, path, profile, line));
 	fill(search->cred, &text, origin);
-	step = KEYS;
 	vf_s3_cred_parse_wipe(&text);
-	return step;
+	return KEYS;
 }
 
 /* The environment's keys */
