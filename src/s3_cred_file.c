@@ -194,7 +194,7 @@ vf_s3_cred_file_token(const char *path, bool blanks, char **token)
 	char		buffer[VF_S3_CRED_MAX_TOKEN + 2];
 	char	   *text = buffer;
 	char	   *fault;
-	size_t		len;
+	size_t		len = 0;
 
 	fault = vf_s3_cred_file_read(path, VF_S3_CRED_FILE_TOKEN, buffer,
 								 sizeof(buffer) - 1, &len);

@@ -161,7 +161,10 @@ vf_s3_cred_imds_fetch(VfS3CredCall *call, VfS3CredAnswer *answer,
 		fault = vf_s3_cred_call_read(call, http, token, answer);
 		vf_s3_cred_call_free(http);
 	}
-	explicit_bzero(token, strlen(token));
-	pfree(token);
+	if (token)
+	{
+		explicit_bzero(token, strlen(token));
+		pfree(token);
+	}
 	return fault;
 }
