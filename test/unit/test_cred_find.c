@@ -635,6 +635,13 @@ test_web_answers(void)
 		FAULT(cases[i].code, cases[i].words);
 		CHECK(fault && strstr(fault, "eyJ") == NULL);
 	}
+	/* A token that looks like a word. */
+	use_web();
+	write_file("token", "onlyletters", 0444);
+	reply(0, VF_HTTP_ANSWERED, 400,
+		  STS_ERROR("InvalidIdentityToken", "No provider for onlyletters"));
+	CHECK(find() == 1);
+	FAULT("WebIdentityToken", "No provider for ...");
 	use_web();
 	for (i = 0; i < strlen(STS("A")); i++)
 	{
