@@ -28,6 +28,7 @@ OBJS = \
 	src/drain_wave.o \
 	src/drain_client.o \
 	src/drain_lookup.o \
+	src/drain_cred.o \
 	src/lease.o \
 	src/lease_take.o \
 	src/check.o \
@@ -58,7 +59,15 @@ OBJS = \
 	src/s3_marker.o \
 	src/s3_name.o \
 	src/s3_cred.o \
+	src/s3_cred_cache.o \
+	src/s3_cred_call.o \
+	src/s3_cred_container.o \
+	src/s3_cred_file.o \
+	src/s3_cred_imds.o \
+	src/s3_cred_json.o \
 	src/s3_cred_parse.o \
+	src/s3_cred_url.o \
+	src/s3_cred_web.o \
 	src/http.o \
 	src/http_request.o \
 	src/s3_sign.o \

@@ -280,7 +280,8 @@ vf_check_bucket(VfHttpTick tick, void *arg, int *n)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("no bucket is registered in this database"),
 				 errhint("Call vf_configure_bucket().")));
-	c.client = vf_drain_client(CurrentMemoryContext, c.bucket, &a);
+	c.client = vf_drain_client(CurrentMemoryContext, c.bucket, time_left(&c),
+							   c.tick, c.arg, &a);
 	if (c.client == NULL)
 	{
 		skip(&c, "resolve and connect");

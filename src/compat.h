@@ -8,6 +8,9 @@
 #ifndef VF_COMPAT_H
 #define VF_COMPAT_H
 
+#include "common/jsonapi.h"
+#include "mb/pg_wchar.h"
+#ifndef FRONTEND				/* the unit tests of a pure reader */
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -21,6 +24,45 @@
 #if PG_VERSION_NUM >= 170000
 #include "storage/dsm_registry.h"
 #endif
+#endif
+
+/*
+ * The server's JSON parser, over ASCII.  From 16 on its actions may refuse;
+ * ours note a fault and go on, as they must on 15.
+ */
+#if PG_VERSION_NUM >= 160000
+typedef JsonParseErrorType VfCompatJsonAction;
+#define VF_COMPAT_JSON_DONE	JSON_SUCCESS
+#else
+typedef void VfCompatJsonAction;
+#define VF_COMPAT_JSON_DONE
+#endif
+
+static inline JsonLexContext *
+vf_compat_json_open(char *text, int len)
+{
+#if PG_VERSION_NUM >= 170000
+	return makeJsonLexContextCstringLen(NULL, text, len, PG_UTF8, true);
+#else
+	return makeJsonLexContextCstringLen(text, len, PG_UTF8, true);
+#endif
+}
+
+/* The last string read may be a secret. */
+static inline void
+vf_compat_json_close(JsonLexContext *lex)
+{
+	explicit_bzero(lex->strval->data, lex->strval->maxlen);
+#if PG_VERSION_NUM >= 170000
+	freeJsonLexContext(lex);
+#else
+	pfree(lex->strval->data);
+	pfree(lex->strval);
+	pfree(lex);
+#endif
+}
+
+#ifndef FRONTEND
 
 /*
  * Shared memory by name, made on first use, also where the library was not
@@ -62,5 +104,7 @@ vf_compat_proc_by_pid(int pid)
 {
 	return BackendPidGetProc(pid);
 }
+
+#endif							/* FRONTEND */
 
 #endif							/* VF_COMPAT_H */

@@ -29,6 +29,7 @@
 #include "db.h"
 #include "drain.h"
 #include "drain_client.h"
+#include "drain_cred.h"
 #include "drain_wave.h"
 #include "errors.h"
 #include "lease.h"
@@ -288,6 +289,19 @@ run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket, VfPace *pace)
 	return more && !d->stop;
 }
 
+/* Between waves: credentials that end soon. */
+static bool
+renew(Drain *d, VfS3Client *client, const VfBucket *bucket)
+{
+	VfS3Answer	answer;
+
+	if (vf_drain_cred_renew(client, bucket, d->opt->tick, d->opt->tick_arg,
+							&answer))
+		return true;
+	note_failure(d, bucket, answer.code, answer.message, 0);
+	return false;
+}
+
 static bool
 enough(const Drain *d)
 {
@@ -303,7 +317,9 @@ static void
 drain_bucket(Drain *d, const VfBucket *bucket)
 {
 	VfS3Answer	answer;
-	VfS3Client *client = vf_drain_client(d->context, bucket, &answer);
+	VfS3Client *client = vf_drain_cred_client(d->context, bucket,
+											  d->opt->tick, d->opt->tick_arg,
+											  &answer);
 	VfPace		pace;
 	int64		max_age = VF_LEASE_BEGIN;
 	MemoryContext old;
@@ -334,7 +350,7 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 		MemoryContextReset(d->wave_context);
 		old = MemoryContextSwitchTo(d->wave_context);
 		more = hold_lease(d, client, bucket, max_age) &&
-			run_wave(d, client, bucket, &pace);
+			run_wave(d, client, bucket, &pace) && renew(d, client, bucket);
 		max_age = VF_LEASE_RENEW;
 		MemoryContextSwitchTo(old);
 	} while (more && !enough(d));

@@ -14,6 +14,7 @@
 
 #include "db.h"
 #include "drain_client.h"
+#include "drain_cred.h"
 #include "settings.h"
 #include "source.h"
 
@@ -41,24 +42,16 @@ target_of(const VfBucket *b, VfS3Target *target)
 }
 
 VfS3Client *
-vf_drain_client(MemoryContext context, const VfBucket *b, VfS3Answer *answer)
+vf_drain_client(MemoryContext context, const VfBucket *b, int timeout_ms,
+				VfHttpTick tick, void *arg, VfS3Answer *answer)
 {
 	VfS3Target	target;
 	VfHttpOptions http;
 	VfS3Credentials cred;
 	VfS3Client *client;
-	const char *code;
-	char	   *fault;
 
-	memset(answer, 0, sizeof(*answer));
-	fault = vf_s3_cred_find(vf_s3_credentials_file, b->profile, &cred, &code);
-	if (fault != NULL)
-	{
-		answer->class = VF_S3_BUCKET;
-		strlcpy(answer->code, code, sizeof(answer->code));
-		strlcpy(answer->message, fault, sizeof(answer->message));
+	if (!vf_drain_cred_find(b, timeout_ms, tick, arg, &cred, answer))
 		return NULL;
-	}
 	target_of(b, &target);
 	memset(&http, 0, sizeof(http));
 	http.ca_file = vf_s3_ca_file;

@@ -14,10 +14,12 @@
 /*
  * A client for the bucket in the given context, with credentials and
  * connection settings in force now.  On a failure NULL, with the reason as an
- * answer of class VF_S3_BUCKET.
+ * answer of class VF_S3_BUCKET.  Credentials may have to be fetched: that
+ * takes timeout_ms at most.
  */
 extern VfS3Client *vf_drain_client(MemoryContext context,
-								   const VfBucket *bucket,
+								   const VfBucket *bucket, int timeout_ms,
+								   VfHttpTick tick, void *arg,
 								   VfS3Answer *answer);
 
 /*

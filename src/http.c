@@ -88,6 +88,8 @@ discard(VfHttpClient *client, VfHttpTransfer *transfer)
 		curl_easy_cleanup(transfer->easy);
 	}
 	curl_slist_free_all(transfer->headers);
+	if (transfer->body)
+		explicit_bzero(transfer->body, transfer->body_len);
 	free(transfer->body);
 	free(transfer);
 }

@@ -30,6 +30,7 @@
 
 #include "db.h"
 #include "drain_client.h"
+#include "drain_cred.h"
 #include "lease.h"
 #include "lease_take.h"
 #include "s3_marker.h"
@@ -306,7 +307,8 @@ static void
 beat(const VfBucket *b, VfHttpTick tick, void *arg)
 {
 	VfS3Answer	answer;
-	VfS3Client *client = vf_drain_client(CurrentMemoryContext, b, &answer);
+	VfS3Client *client = vf_drain_cred_client(CurrentMemoryContext, b, tick,
+											  arg, &answer);
 
 	if (client == NULL)
 		return;
@@ -372,7 +374,9 @@ static void
 release(Held *h, const VfServerTime *begin_at)
 {
 	VfS3Answer	answer;
-	VfS3Client *client = vf_drain_client(h->context, &h->bucket, &answer);
+	VfS3Client *client = vf_drain_client(h->context, &h->bucket,
+										 time_left(begin_at), NULL, NULL,
+										 &answer);
 	VfLeaseAttempt a;
 
 	if (client == NULL)

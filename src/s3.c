@@ -131,6 +131,32 @@ vf_s3_set_credentials(VfS3Client *client, const VfS3Credentials *cred)
 	vf_s3_cred_wipe(&old);
 }
 
+bool
+vf_s3_credentials_due(const VfS3Client *client, TimestampTz now)
+{
+	return vf_s3_cred_due(&client->cred, now);
+}
+
+void
+vf_s3_note_refusal(VfS3Client *client, const char *code, int bare_status)
+{
+	static const char *const codes[] = {
+		"ExpiredToken", "InvalidToken", "InvalidAccessKeyId",
+		"ExpiredTokenException", "TokenRefreshRequired",
+		"InvalidClientTokenId"
+	};
+	bool		refused = bare_status == 400 || bare_status == 401 ||
+		bare_status == 403;
+	size_t		i;
+
+	for (i = 0; i < lengthof(codes); i++)
+		refused |= strcmp(code, codes[i]) == 0;
+	if (!refused || client->cred.expires_at == DT_NOEND)
+		return;
+	vf_s3_cred_refused(client->cred.access_key);
+	client->cred.expires_at = DT_NOBEGIN;
+}
+
 /* One request */
 
 static void

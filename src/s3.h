@@ -83,6 +83,8 @@ extern VfS3Client *vf_s3_open(MemoryContext cxt, const VfS3Target *target,
 extern void vf_s3_close(VfS3Client *client);
 extern void vf_s3_set_credentials(VfS3Client *client,
 								  const VfS3Credentials *cred);
+/* Do they expire soon, or has the store refused them?  Never if static. */
+extern bool vf_s3_credentials_due(const VfS3Client *client, TimestampTz now);
 
 /*
  * Start a delete: DeleteObjects, or DELETE by path for a single key that

@@ -95,10 +95,32 @@ static const ClassRow rows[] = {
 	/* What we find before anything is sent. */
 	{REQUEST, 0, "NoCredentials", VF_S3_BUCKET,
 		"Set voiceframe.s3_credentials_file to a file with an access key and "
-	"a secret key."},
+		"a secret key, or give the server's environment a web identity, a "
+	"container endpoint or an instance role."},
 	{REQUEST, 0, "CredentialsFile", VF_S3_BUCKET,
 		"Make the credentials file a regular file outside the data "
 	"directory, owned by the server's user and closed to all others."},
+	{REQUEST, 0, "WebIdentityToken", VF_S3_BUCKET,
+		"Check AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, or the "
+		"profile's web_identity_token_file: a regular file outside the data "
+		"directory, readable by the server's user, not writable for "
+	"everybody, with a token that has not expired."},
+	{REQUEST, 0, "StsAccessDenied", VF_S3_BUCKET,
+		"Check the role's ARN, and let its trust policy allow "
+		"sts:AssumeRoleWithWebIdentity for the token's issuer, audience and "
+	"subject."},
+	{REQUEST, 0, "StsError", VF_S3_BUCKET,
+		"Check that this server reaches STS, directly or by "
+		"voiceframe.s3_proxy, and that AWS_REGION or AWS_ENDPOINT_URL_STS is "
+	"right; it is tried again with growing pauses."},
+	{REQUEST, 0, "ContainerCredentials", VF_S3_BUCKET,
+		"Check AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI and the "
+		"authorization token, and that the task or pod has a role; over http "
+	"only this machine and the agents of ECS and EKS are asked."},
+	{REQUEST, 0, "MetadataService", VF_S3_BUCKET,
+		"Give the instance a role; in a container raise the hop limit of its "
+		"metadata options (http-put-response-hop-limit) to 2; elsewhere set "
+	"voiceframe.s3_credentials_file."},
 	{REQUEST, 0, "CannotSign", VF_S3_BUCKET,
 		"Check that the credentials, region and bucket are plain text of "
 	"ordinary length."},

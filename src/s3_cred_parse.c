@@ -27,7 +27,7 @@ typedef struct Parser
 	bool		in_section;		/* any */
 	bool		in_profile;		/* the one asked for */
 	bool		seen_profile;
-	bool		not_static;
+	bool		unsupported;
 	bool		nested;			/* after "name =" without a value */
 } Parser;
 
@@ -127,6 +127,14 @@ read_section(Parser *parser, Span line)
 	return VF_S3_CRED_FOUND;
 }
 
+static bool
+is_unsupported(Span name)
+{
+	return equals(name, "credential_process") ||
+		equals(name, "credential_source") || equals(name, "source_profile") ||
+		equals(name, "sso_session") || equals(name, "sso_start_url");
+}
+
 static VfS3CredVerdict
 read_setting(Parser *parser, Span line)
 {
@@ -156,10 +164,14 @@ read_setting(Parser *parser, Span line)
 	else if (equals(name, "aws_session_token") ||
 			 equals(name, "aws_security_token"))
 		ok = store(out->session_token, sizeof(out->session_token), value);
-	else if (equals(name, "role_arn") || equals(name, "credential_process") ||
-			 equals(name, "sso_session") || equals(name, "sso_start_url") ||
-			 equals(name, "web_identity_token_file"))
-		parser->not_static = true;
+	else if (equals(name, "role_arn"))
+		ok = store(out->role_arn, sizeof(out->role_arn), value);
+	else if (equals(name, "role_session_name"))
+		ok = store(out->role_session, sizeof(out->role_session), value);
+	else if (equals(name, "web_identity_token_file"))
+		ok = store(out->token_file, sizeof(out->token_file), value);
+	else if (is_unsupported(name))
+		parser->unsupported = true;
 	return ok ? VF_S3_CRED_FOUND : VF_S3_CRED_BAD_VALUE;
 }
 
@@ -187,13 +199,17 @@ judge(const Parser *parser)
 {
 	bool		access_key = parser->out->access_key[0] != '\0';
 	bool		secret_key = parser->out->secret_key[0] != '\0';
+	bool		role = parser->out->role_arn[0] != '\0';
+	bool		token_file = parser->out->token_file[0] != '\0';
 
 	if (!parser->seen_profile)
 		return VF_S3_CRED_NO_PROFILE;
 	if (access_key && secret_key)
 		return VF_S3_CRED_FOUND;
-	if (parser->not_static)
-		return VF_S3_CRED_NOT_STATIC;
+	if (parser->unsupported || (role && !token_file))
+		return VF_S3_CRED_UNSUPPORTED;
+	if (token_file)
+		return role ? VF_S3_CRED_WEB : VF_S3_CRED_NO_ROLE;
 	return access_key ? VF_S3_CRED_NO_SECRET_KEY : VF_S3_CRED_NO_ACCESS_KEY;
 }
 
@@ -228,7 +244,7 @@ vf_s3_cred_parse(const char *text, size_t len, const char *profile,
 		*line = 0;
 		verdict = judge(&parser);
 	}
-	if (verdict != VF_S3_CRED_FOUND)
+	if (verdict != VF_S3_CRED_FOUND && verdict != VF_S3_CRED_WEB)
 		vf_s3_cred_parse_wipe(out);
 	return verdict;
 }

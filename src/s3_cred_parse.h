@@ -6,6 +6,9 @@
  * Pure: no postgres.h, no allocation.  The text holds secrets: the caller
  * wipes it, and the result with vf_s3_cred_parse_wipe().
  *
+ * A profile holds keys, or names a role and the file of a web identity token
+ * to get keys with.  Where it has both, the keys count.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef VF_S3_CRED_PARSE_H
@@ -19,15 +22,20 @@ typedef struct VfS3CredText
 	char		access_key[129];
 	char		secret_key[257];
 	char		session_token[8193];	/* "" if none */
+	char		role_arn[2049];
+	char		role_session[65];	/* "" if none */
+	char		token_file[1025];
 } VfS3CredText;
 
 typedef enum VfS3CredVerdict
 {
-	VF_S3_CRED_FOUND,
+	VF_S3_CRED_FOUND,			/* keys */
+	VF_S3_CRED_WEB,				/* a role and a token file, no keys */
 	VF_S3_CRED_NO_PROFILE,
 	VF_S3_CRED_NO_ACCESS_KEY,
 	VF_S3_CRED_NO_SECRET_KEY,
-	VF_S3_CRED_NOT_STATIC,		/* a role, SSO or a process instead of keys */
+	VF_S3_CRED_NO_ROLE,			/* a token file without a role */
+	VF_S3_CRED_UNSUPPORTED,		/* another profile, SSO or a process */
 	VF_S3_CRED_BAD_LINE,		/* not a section, a comment or a setting */
 	VF_S3_CRED_BAD_VALUE		/* too long, or not printable ASCII */
 } VfS3CredVerdict;

@@ -353,12 +353,25 @@ settle_path(VfS3Delete *batch)
 	answer->uncertain = false;
 }
 
+static void
+note_refusals(VfS3Client *client, const VfS3Delete *batch)
+{
+	int			i;
+
+	vf_s3_note_refusal(client, batch->answer.code, 0);
+	for (i = 0; i < batch->nkeys; i++)
+	{
+		if (batch->keys[i].class == VF_S3_KEY_PASSING)
+			vf_s3_note_refusal(client, batch->keys[i].code, 0);
+	}
+}
+
 void
 vf_s3_delete_settle(VfS3Client *client, VfHttpAnswer *http)
 {
 	VfS3Exchange *exchange = http->tag;
 	Account		account;
-	VfS3XmlHandler handler;
+	VfS3XmlHandler handler = {0};
 	VfS3XmlDocument doc;
 
 	/* A single request whose waiter left by an error. */
@@ -379,6 +392,7 @@ vf_s3_delete_settle(VfS3Client *client, VfHttpAnswer *http)
 				exchange->by_path ? NULL : &handler,
 				&exchange->batch->answer, &doc);
 	vf_http_free(http);
+	note_refusals(client, exchange->batch);
 	if (exchange->by_path)
 		settle_path(exchange->batch);
 	else if (retry_with_sha256(client, exchange, &doc))

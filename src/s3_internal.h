@@ -73,6 +73,13 @@ struct VfS3Client
 
 /* False, with nothing started, if the request cannot be signed. */
 extern bool vf_s3_send(VfS3Client *client, const VfS3Request *req);
+/*
+ * Does this code, or the status of an answer that cannot have one, say that
+ * the credentials are no good?  Then nobody uses them again, if they were for
+ * a time: the next try fetches others.
+ */
+extern void vf_s3_note_refusal(VfS3Client *client, const char *code,
+							   int bare_status);
 /* A steady clock. */
 extern int64 vf_s3_clock_ms(void);
 

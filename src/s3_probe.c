@@ -81,6 +81,8 @@ request(const Waiter *waiter, VfS3Request *req, VfS3XmlRoot wanted,
 	if (http == NULL)
 		return;
 	vf_s3_judge(http, waiter->client->region, wanted, NULL, answer, doc);
+	vf_s3_note_refusal(waiter->client, answer->code,
+					   strcmp(req->method, "HEAD") == 0 ? http->status : 0);
 	vf_http_free(http);
 }
 
@@ -241,6 +243,7 @@ vf_s3_get_object(VfS3Client *client, const char *key, size_t len,
 		http->body.len = 0;
 	}
 	vf_s3_judge(http, client->region, VF_S3_XML_NOTHING, NULL, answer, &doc);
+	vf_s3_note_refusal(client, answer->code, 0);
 	vf_http_free(http);
 	if (strcmp(answer->code, "NoSuchKey") == 0)
 	{
@@ -278,6 +281,7 @@ vf_s3_put_if(VfS3Client *client, const char *key, size_t len,
 		return;
 	note_object(http, written);
 	vf_s3_judge(http, client->region, VF_S3_XML_NOTHING, NULL, answer, &doc);
+	vf_s3_note_refusal(client, answer->code, 0);
 	vf_http_free(http);
 	*unmet = (condition->etag != NULL || condition->absent) &&
 		is_unmet(answer);

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * s3_xml.c
- *	  The XML of S3: writes the body of DeleteObjects, reads answers.
+ *	  The XML of S3 and STS: writes the body of DeleteObjects, reads answers.
  *
  * Order of things: what XML can carry, the writer, then the reader: text
  * fields, elements, expat's handlers, entries.
  *
- * The reader knows five documents by the name of their root, and the few
+ * The reader knows six documents by the name of their root, and the few
  * elements in them that matter; everything else is parsed and ignored.  A
  * name counts without its prefix.  Expat is told that the document is UTF-8
  * whatever it declares, and parsing stops at a DOCTYPE, so no entity is ever
@@ -35,6 +35,10 @@
 #define MAX_KEY		4096
 #define MAX_CODE	64
 #define MAX_MESSAGE	1024
+#define MAX_ACCESS_KEY	128
+#define MAX_SECRET_KEY	256
+#define MAX_TOKEN	8192
+#define MAX_TIME	64
 
 /*
  * Only because expat counts in int: small pieces would make it scan a long
@@ -51,7 +55,12 @@ typedef enum Element
 	ELEMENT_CODE,
 	ELEMENT_MESSAGE,
 	ELEMENT_REGION,
-	ELEMENT_STATUS
+	ELEMENT_STATUS,
+	ELEMENT_CREDENTIALS,
+	ELEMENT_ACCESS_KEY,
+	ELEMENT_SECRET_KEY,
+	ELEMENT_TOKEN,
+	ELEMENT_EXPIRATION
 } Element;
 
 /* The text of an element.  What does not fit is dropped, but noticed. */
@@ -70,7 +79,7 @@ struct VfS3XmlReader
 	const VfS3XmlHandler *handler;
 	VfS3XmlDocument doc;
 	int			depth;
-	Element		entry;			/* at depth two */
+	Element		entry;			/* at depth two, of STS's answer three */
 	Field	   *open;			/* where text goes, or NULL */
 	int			open_depth;
 	Field		key;
@@ -81,6 +90,14 @@ struct VfS3XmlReader
 	char		key_text[MAX_KEY + 1];
 	char		code_text[MAX_CODE];
 	char		message_text[MAX_MESSAGE];
+	Field		access_key;
+	Field		secret_key;
+	Field		token;
+	Field		expiration;
+	char		access_key_text[MAX_ACCESS_KEY + 1];
+	char		secret_key_text[MAX_SECRET_KEY + 1];
+	char		token_text[MAX_TOKEN + 1];
+	char		expiration_text[MAX_TIME + 1];
 };
 
 /* Writer */
@@ -278,6 +295,10 @@ identify_root(const char *name)
 		return VF_S3_XML_VERSIONING;
 	if (strcmp(name, "ListBucketResult") == 0)
 		return VF_S3_XML_LIST;
+	if (strcmp(name, "AssumeRoleWithWebIdentityResponse") == 0)
+		return VF_S3_XML_WEB_IDENTITY;
+	if (strcmp(name, "ErrorResponse") == 0)
+		return VF_S3_XML_STS_ERROR;
 	return VF_S3_XML_OTHER;
 }
 
@@ -295,7 +316,12 @@ identify_element(const char *name)
 		{"Code", ELEMENT_CODE},
 		{"Message", ELEMENT_MESSAGE},
 		{"Region", ELEMENT_REGION},
-		{"Status", ELEMENT_STATUS}
+		{"Status", ELEMENT_STATUS},
+		{"Credentials", ELEMENT_CREDENTIALS},
+		{"AccessKeyId", ELEMENT_ACCESS_KEY},
+		{"SecretAccessKey", ELEMENT_SECRET_KEY},
+		{"SessionToken", ELEMENT_TOKEN},
+		{"Expiration", ELEMENT_EXPIRATION}
 	};
 	size_t		i;
 
@@ -307,6 +333,28 @@ identify_element(const char *name)
 	return ELEMENT_OTHER;
 }
 
+/* The field that an element fills in the Credentials of STS, or NULL. */
+static Field *
+find_secret(VfS3XmlReader *reader, Element element)
+{
+	if (reader->doc.root != VF_S3_XML_WEB_IDENTITY || reader->depth != 4 ||
+		reader->entry != ELEMENT_CREDENTIALS)
+		return NULL;
+	switch (element)
+	{
+		case ELEMENT_ACCESS_KEY:
+			return &reader->access_key;
+		case ELEMENT_SECRET_KEY:
+			return &reader->secret_key;
+		case ELEMENT_TOKEN:
+			return &reader->token;
+		case ELEMENT_EXPIRATION:
+			return &reader->expiration;
+		default:
+			return NULL;
+	}
+}
+
 /* The field that an element fills at this place, or NULL. */
 static Field *
 find_field(VfS3XmlReader *reader, Element element)
@@ -314,7 +362,9 @@ find_field(VfS3XmlReader *reader, Element element)
 	bool		in_error;
 	bool		in_entry;
 
-	in_error = reader->doc.root == VF_S3_XML_ERROR && reader->depth == 2;
+	in_error = (reader->doc.root == VF_S3_XML_ERROR && reader->depth == 2) ||
+		(reader->doc.root == VF_S3_XML_STS_ERROR && reader->depth == 3 &&
+		 reader->entry == ELEMENT_ERROR);
 	in_entry = reader->doc.root == VF_S3_XML_DELETE_RESULT &&
 		reader->depth == 3 && reader->entry != ELEMENT_OTHER;
 	switch (element)
@@ -331,7 +381,7 @@ find_field(VfS3XmlReader *reader, Element element)
 			return reader->doc.root == VF_S3_XML_VERSIONING &&
 				reader->depth == 2 ? &reader->status : NULL;
 		default:
-			return NULL;
+			return find_secret(reader, element);
 	}
 }
 
@@ -367,6 +417,37 @@ end_entry(VfS3XmlReader *reader)
 						reader->code.data, reader->message.data);
 }
 
+/* An entry of STS's documents lies at another depth, and has other fields. */
+static void
+begin_sts_entry(VfS3XmlReader *reader, Element element)
+{
+	if (reader->doc.root == VF_S3_XML_WEB_IDENTITY && reader->depth == 3)
+		reader->entry = element;
+	else if (reader->doc.root == VF_S3_XML_STS_ERROR && reader->depth == 2)
+		reader->entry = element;
+}
+
+static void
+end_credentials(VfS3XmlReader *reader)
+{
+	const VfS3XmlHandler *handler = reader->handler;
+
+	if (reader->access_key.overflow || reader->secret_key.overflow ||
+		reader->token.overflow || reader->expiration.overflow)
+	{
+		stop(reader, "a value is too long");
+		return;
+	}
+	trim(&reader->access_key);
+	trim(&reader->secret_key);
+	trim(&reader->token);
+	trim(&reader->expiration);
+	if (handler && handler->credentials)
+		handler->credentials(handler->arg, reader->access_key.data,
+							 reader->secret_key.data, reader->token.data,
+							 reader->expiration.data);
+}
+
 /* Reader: expat's handlers */
 
 static void XMLCALL
@@ -393,6 +474,7 @@ on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
 		reader->doc.root = identify_root(local_name(name));
 	if (reader->depth == 2 && reader->doc.root == VF_S3_XML_DELETE_RESULT)
 		begin_entry(reader, element);
+	begin_sts_entry(reader, element);
 	field = find_field(reader, element);
 	if (field == NULL)
 		return;
@@ -418,6 +500,9 @@ on_end(void *arg, const XML_Char *name)
 		reader->open = NULL;
 	if (reader->depth == 2 && reader->doc.root == VF_S3_XML_DELETE_RESULT)
 		end_entry(reader);
+	if (reader->depth == 3 && reader->doc.root == VF_S3_XML_WEB_IDENTITY &&
+		reader->entry == ELEMENT_CREDENTIALS)
+		end_credentials(reader);
 	reader->depth--;
 }
 
@@ -466,6 +551,14 @@ vf_s3_xml_open(const VfS3XmlHandler *handler)
 				 sizeof(reader->doc.region));
 	set_up_field(&reader->status, reader->doc.status,
 				 sizeof(reader->doc.status));
+	set_up_field(&reader->access_key, reader->access_key_text,
+				 sizeof(reader->access_key_text));
+	set_up_field(&reader->secret_key, reader->secret_key_text,
+				 sizeof(reader->secret_key_text));
+	set_up_field(&reader->token, reader->token_text,
+				 sizeof(reader->token_text));
+	set_up_field(&reader->expiration, reader->expiration_text,
+				 sizeof(reader->expiration_text));
 	XML_SetUserData(reader->parser, reader);
 	XML_SetElementHandler(reader->parser, on_start, on_end);
 	XML_SetCharacterDataHandler(reader->parser, on_text);
@@ -503,7 +596,8 @@ vf_s3_xml_finish(VfS3XmlReader *reader, VfS3XmlDocument *doc)
 {
 	bool		ok = parse(reader, "", 0, true);
 
-	if (reader->doc.root == VF_S3_XML_ERROR)
+	if (reader->doc.root == VF_S3_XML_ERROR ||
+		reader->doc.root == VF_S3_XML_STS_ERROR)
 	{
 		trim(&reader->code);
 		memcpy(reader->doc.code, reader->code.data, reader->code.len + 1);
@@ -514,6 +608,7 @@ vf_s3_xml_finish(VfS3XmlReader *reader, VfS3XmlDocument *doc)
 	trim(&reader->status);
 	*doc = reader->doc;
 	XML_ParserFree(reader->parser);
+	explicit_bzero(reader, sizeof(*reader));
 	free(reader);
 	return ok;
 }

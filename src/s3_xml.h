@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * s3_xml.h
- *	  The XML of S3: writes the body of DeleteObjects, reads answers.
+ *	  The XML of S3 and STS: writes the body of DeleteObjects, reads answers.
  *
  * Pure: no postgres.h, nothing raised.  Keys are UTF-8 with a length.
  *
@@ -48,7 +48,9 @@ typedef enum VfS3XmlRoot
 	VF_S3_XML_DELETE_RESULT,
 	VF_S3_XML_ERROR,
 	VF_S3_XML_VERSIONING,
-	VF_S3_XML_LIST
+	VF_S3_XML_LIST,
+	VF_S3_XML_WEB_IDENTITY,		/* AssumeRoleWithWebIdentityResponse */
+	VF_S3_XML_STS_ERROR			/* ErrorResponse */
 } VfS3XmlRoot;
 
 typedef struct VfS3XmlHandler
@@ -57,13 +59,17 @@ typedef struct VfS3XmlHandler
 	void		(*deleted) (void *arg, const char *key, size_t len);
 	void		(*failed) (void *arg, const char *key, size_t len,
 						   const char *code, const char *message);
+	/* Of an AssumeRoleWithWebIdentityResponse; "" where there was none. */
+	void		(*credentials) (void *arg, const char *access_key,
+								const char *secret_key, const char *token,
+								const char *expiration);
 	void	   *arg;
 } VfS3XmlHandler;
 
 typedef struct VfS3XmlDocument
 {
 	VfS3XmlRoot root;
-	char		code[64];		/* of an Error document */
+	char		code[64];		/* of an Error document, S3's or STS's */
 	char		message[1024];
 	char		region[64];
 	char		status[16];		/* of a VersioningConfiguration */

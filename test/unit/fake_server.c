@@ -4,7 +4,8 @@
  *	  The little of the server that the room s3 calls, for the unit tests.
  *
  * Memory is malloc'd, so that the sanitizer sees every byte of it; errors
- * jump to fake_error_jump.
+ * jump to fake_error_jump, what is for the log is counted.  The time is what
+ * a test says.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,15 +16,20 @@
 
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timestamp.h"
 
 #include "fake_server.h"
 
 MemoryContext CurrentMemoryContext = NULL;
+MemoryContext TopMemoryContext = NULL;
 ResourceOwner CurrentResourceOwner = NULL;
 char	   *DataDir = NULL;
 jmp_buf		fake_error_jump;
+int			fake_logged = 0;
+TimestampTz fake_now = 0;
 
 static MemoryContextCallback *callbacks = NULL;
+static int	level;
 
 MemoryContext
 AllocSetContextCreateInternal(MemoryContext parent, const char *name,
@@ -100,15 +106,15 @@ pstrdup(const char *in)
 }
 
 char *
-psprintf(const char *fmt,...)
+pnstrdup(const char *in, Size len)
 {
-	char		text[8192];
-	va_list		args;
+	return strndup(in, len);
+}
 
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	return strdup(text);
+void *
+repalloc(void *pointer, Size size)
+{
+	return realloc(pointer, size);
 }
 
 void
@@ -120,8 +126,8 @@ pfree(void *pointer)
 bool
 errstart_cold(int elevel, const char *domain)
 {
-	(void) elevel;
 	(void) domain;
+	level = elevel;
 	return true;
 }
 
@@ -137,6 +143,11 @@ errfinish(const char *filename, int lineno, const char *funcname)
 	(void) filename;
 	(void) lineno;
 	(void) funcname;
+	if (level < ERROR)
+	{
+		fake_logged++;
+		return;
+	}
 	longjmp(fake_error_jump, 1);
 }
 
@@ -165,4 +176,18 @@ ResourceOwnerCreate(ResourceOwner parent, const char *name)
 	(void) parent;
 	(void) name;
 	return NULL;
+}
+
+TimestampTz
+GetCurrentTimestamp(void)
+{
+	return fake_now;
+}
+
+TimestampTz
+time_t_to_timestamptz(pg_time_t tm)
+{
+	return ((TimestampTz) tm -
+			(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY) *
+		USECS_PER_SEC;
 }

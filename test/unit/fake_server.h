@@ -10,7 +10,13 @@
 
 #include <setjmp.h>
 
+#include "datatype/timestamp.h"
+
 extern jmp_buf fake_error_jump;
+
+/* Messages below ERROR so far; what GetCurrentTimestamp() says. */
+extern int	fake_logged;
+extern TimestampTz fake_now;
 
 /* Does the statement raise an error? */
 #define RAISES(statement) \

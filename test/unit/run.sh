@@ -59,7 +59,10 @@ build_and_run test_schedule "$here/test_schedule.c" "$src/schedule.c" \
 	"$src/schedule_pace.c" \
 	"${pg_libs[@]}"
 build_and_run test_xml "$here/test_xml.c" "$src/s3_xml.c" -lexpat
-build_and_run test_cred "$here/test_cred.c" "$src/s3_cred_parse.c"
+build_and_run test_cred "$here/test_cred.c" "$src/s3_cred_parse.c" \
+	"$src/s3_cred_url.c"
+build_and_run test_cred_json -DFRONTEND "$here/test_cred_json.c" \
+	"$src/s3_cred_json.c" "$src/s3_cred_parse.c" "${pg_libs[@]}"
 build_and_run test_marker "$here/test_marker.c" "$src/s3_marker.c"
 build_and_run test_class "$here/test_class.c" "$src/s3_class.c" \
 	"$src/s3_name.c" "$src/s3_xml.c" -lexpat
@@ -68,11 +71,20 @@ build_and_run test_class "$here/test_class.c" "$src/s3_class.c" \
 # digests come from the frontend's library.
 "$cc" "${flags[@]}" -DFRONTEND -c -o "$work/digest.o" "$src/digest.c" ||
 	failed=$((failed + 1))
+"$cc" "${flags[@]}" -DFRONTEND -c -o "$work/json.o" "$src/s3_cred_json.c" ||
+	failed=$((failed + 1))
+cred=("$work/json.o" "$src/schedule.c")
+for name in '' _cache _call _container _file _imds _parse _url _web; do
+	cred+=("$src/s3_cred$name.c")
+done
 build_and_run test_s3 "$here/test_s3.c" "$here/fake_server.c" \
 	"$src/s3.c" "$src/s3_judge.c" "$src/s3_delete.c" "$src/s3_probe.c" \
 	"$src/s3_class.c" "$src/s3_name.c" "$src/s3_xml.c" "$src/s3_sign.c" \
-	"$src/s3_cred.c" "$src/s3_cred_parse.c" "$work/digest.o" \
-	-lexpat -lm "${pg_libs[@]}"
+	"${cred[@]}" "$work/digest.o" -lexpat -lm "${pg_libs[@]}"
+build_and_run test_cred_find "$here/test_cred_find.c" "$here/fake_server.c" \
+	"$src/s3.c" "$src/s3_judge.c" "$src/s3_delete.c" "$src/s3_probe.c" \
+	"$src/s3_class.c" "$src/s3_name.c" "$src/s3_xml.c" "$src/s3_sign.c" \
+	"${cred[@]}" "$work/digest.o" -lexpat -lm "${pg_libs[@]}"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -51,7 +51,25 @@ on_failed(void *arg, const char *key, size_t len, const char *code,
 	hear(";", 1);
 }
 
-static const VfS3XmlHandler handler = {on_deleted, on_failed, NULL};
+static void
+on_credentials(void *arg, const char *access_key, const char *secret_key,
+			   const char *token, const char *expiration)
+{
+	const char *const texts[] = {access_key, secret_key, token, expiration};
+	size_t		i;
+
+	(void) arg;
+	for (i = 0; i < 4; i++)
+	{
+		hear(i == 0 ? "*" : "|", 1);
+		hear(texts[i], strlen(texts[i]));
+	}
+	hear(";", 1);
+}
+
+static const VfS3XmlHandler handler = {
+	on_deleted, on_failed, on_credentials, NULL
+};
 
 static bool
 read_text(const char *text, VfS3XmlDocument *doc)
@@ -85,6 +103,13 @@ read_bytewise(const char *text, VfS3XmlDocument *doc)
 #define NS "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\""
 #define RESULT(x) "<DeleteResult " NS ">" x "</DeleteResult>"
 
+#define STS(x) \
+	"<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/" \
+	"doc/2011-06-15/\"><AssumeRoleWithWebIdentityResult>" x \
+	"</AssumeRoleWithWebIdentityResult><ResponseMetadata><RequestId>r" \
+	"</RequestId></ResponseMetadata></AssumeRoleWithWebIdentityResponse>"
+#define STS_ROOT VF_S3_XML_WEB_IDENTITY
+
 typedef struct Case
 {
 	const char *text;
@@ -94,6 +119,18 @@ typedef struct Case
 } Case;
 
 static const Case good[] = {
+	{STS("<Audience>x</Audience><Credentials><SessionToken> T/+=\n"
+		 "</SessionToken><SecretAccessKey>S</SecretAccessKey><Expiration>"
+		 "2026-11-23T16:19:59Z</Expiration><AccessKeyId>A</AccessKeyId>"
+		 "</Credentials>"), true, STS_ROOT, "*A|S|T/+=|2026-11-23T16:19:59Z;"},
+	{STS("<Credentials/>"), true, STS_ROOT, "*|||;"},
+	{STS(""), true, STS_ROOT, ""},
+	{STS("<AccessKeyId>A</AccessKeyId><x><Credentials><AccessKeyId>B"
+		 "</AccessKeyId></Credentials></x>"), true, STS_ROOT, ""},
+	{STS("<Credentials><x><AccessKeyId>A</AccessKeyId></x></Credentials>"),
+	true, STS_ROOT, "*|||;"},
+	{RESULT("<Credentials><AccessKeyId>A</AccessKeyId></Credentials>"), true,
+	VF_S3_XML_DELETE_RESULT, ""},
 	{RESULT(""), true, VF_S3_XML_DELETE_RESULT, ""},
 	{"<DeleteResult/>", true, VF_S3_XML_DELETE_RESULT, ""},
 	{"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
@@ -142,6 +179,18 @@ static const Case good[] = {
 #define DEEP8 "<x><x><x><x><x><x><x><x>"
 
 static const Case bad[] = {
+	{STS("<Credentials><AccessKeyId>A</AccessKeyId><AccessKeyId>B"
+		 "</AccessKeyId></Credentials>"), false, STS_ROOT, NULL},
+	{STS("<Credentials><AccessKeyId>A</AccessKeyId></Credentials>"
+		 "<Credentials><AccessKeyId>B</AccessKeyId></Credentials>"), false,
+	STS_ROOT, NULL},
+	{STS("<Credentials><SecretAccessKey><b/></SecretAccessKey>"
+		 "</Credentials>"), false, STS_ROOT, NULL},
+	{"<!DOCTYPE a [<!ENTITY e \"A\">]>"
+		STS("<Credentials><AccessKeyId>&e;</AccessKeyId></Credentials>"),
+	false, VF_S3_XML_NOTHING, NULL},
+	{"<ErrorResponse><Error><Code>a</Code></Error><Error><Code>b</Code>"
+	"</Error></ErrorResponse>", false, VF_S3_XML_STS_ERROR, NULL},
 	{"", false, VF_S3_XML_NOTHING, NULL},
 	{"   ", false, VF_S3_XML_NOTHING, NULL},
 	{"not <xml at all", false, VF_S3_XML_NOTHING, NULL},
@@ -255,6 +304,64 @@ test_error_documents(void)
 	CHECK(read_text("<Error><Detail><Code>inner</Code></Detail></Error>",
 					&doc));
 	SAME(doc.code, "");
+}
+
+static void
+test_sts(void)
+{
+	static char text[40000];
+	static const struct
+	{
+		const char *name;
+		size_t		most;
+	}			fields[] = {
+		{"AccessKeyId", 128}, {"SecretAccessKey", 256},
+		{"SessionToken", 8192}, {"Expiration", 64}
+	};
+	VfS3XmlDocument doc;
+	size_t		i;
+
+	CHECK(read_text("<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/"
+					"2011-06-15/\"><Error><Type>Sender</Type><Code>"
+					"ExpiredTokenException</Code><Message>Token expired"
+					"</Message></Error><RequestId>r</RequestId>"
+					"</ErrorResponse>", &doc));
+	CHECK(doc.root == VF_S3_XML_STS_ERROR);
+	SAME(doc.code, "ExpiredTokenException");
+	SAME(doc.message, "Token expired");
+	CHECK(read_text("<ErrorResponse><Code>x</Code></ErrorResponse>", &doc));
+	SAME(doc.code, "");
+
+	/* What does not fit is refused, never cut. */
+	for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+	{
+		size_t		more;
+
+		for (more = 0; more < 2; more++)
+		{
+			size_t		len = fields[i].most + more;
+			int			at;
+
+			at = snprintf(text, sizeof(text),
+						  "<AssumeRoleWithWebIdentityResponse><R>"
+						  "<Credentials><%s>", fields[i].name);
+			memset(text + at, 'x', len);
+			snprintf(text + at + len, sizeof(text) - at - len,
+					 "</%s></Credentials></R>"
+					 "</AssumeRoleWithWebIdentityResponse>", fields[i].name);
+			unit_check(read_text(text, &doc) == (more == 0), __FILE__,
+					   __LINE__, fields[i].name);
+			unit_check((heard[0] != '\0') == (more == 0), __FILE__, __LINE__,
+					   fields[i].name);
+		}
+	}
+
+	/* Deeper than anything of theirs. */
+	strcpy(text, "<AssumeRoleWithWebIdentityResponse>");
+	for (i = 0; i < 5000; i++)
+		strcat(text + i * 3, "<a>");
+	CHECK(!read_text(text, &doc) && doc.fault != NULL);
+	SAME(heard, "");
 }
 
 static void
@@ -441,6 +548,7 @@ main(void)
 	test_bad();
 	test_cut();
 	test_error_documents();
+	test_sts();
 	test_versioning();
 	test_long_texts();
 	return unit_end();
