@@ -41,9 +41,13 @@ sys.dont_write_bytecode = True          # the tree must stay clean
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import peer_faults                      # noqa: E402
 import peer_s3                          # noqa: E402
+import peer_xml                         # noqa: E402
 
 MAX_HEAD = 64 * 1024
 MAX_READ = 8 * 1024 * 1024              # read and refused, not cut off
+PIECE = 64 * 1024                       # of a flood
+REDIRECTS = {301: 'PermanentRedirect', 302: 'Redirect', 303: 'SeeOther',
+             307: 'TemporaryRedirect', 308: 'PermanentRedirect'}
 GARBAGE = b'\x00\xffthis is {not} <xml at all\r\n' * 4
 
 
@@ -65,6 +69,22 @@ class Wire:
         if not data:
             raise Gone()
         self.buffer += data
+
+    def await_request(self):
+        """Until a request begins; none of it may be read."""
+        while not self.buffer and not select.select([self.sock], [], [])[0]:
+            pass
+
+    def read_only(self, length):
+        """That many bytes of a request and no more, in a plain connection."""
+        while len(self.buffer) < length:
+            try:
+                data = self.sock.recv(length - len(self.buffer))
+            except OSError:
+                data = b''
+            if not data:
+                raise Gone()
+            self.buffer += data
 
     def read_request(self):
         while b'\r\n\r\n' not in self.buffer:
@@ -132,11 +152,16 @@ class Peer:
         self.journal = open(self.path('journal'), 'a')
         self.tls = None
         if options.tls:
-            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.tls.load_cert_chain(*options.tls)
+            self.present(options.tls)
         if options.keep and os.path.exists(self.path('store')):
             with open(self.path('store'), 'rb') as f:
                 self.store.buckets.update(pickle.load(f))
+
+    def present(self, files):
+        """This certificate and key to whoever connects from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*files)
+        self.tls = context
 
     def path(self, name):
         return os.path.join(self.options.dir, name)
@@ -163,6 +188,8 @@ class Peer:
                 sock = self.tls.wrap_socket(sock, server_side=True)
             wire = Wire(sock)
             while True:
+                if self.cut_request(wire):
+                    return
                 request = wire.read_request()
                 if not self.handle(wire, connection, request):
                     return
@@ -170,6 +197,18 @@ class Peer:
             pass
         finally:
             sock.close()
+
+    def cut_request(self, wire):
+        """Was the request that comes to be cut?"""
+        if not self.script.cuts_requests():
+            return False
+        wire.await_request()
+        fault = self.script.take(None)
+        if not fault:
+            return False
+        wire.read_only(fault['cut_request'])
+        self.note('sent', 0, how='request cut')
+        return True
 
     def handle(self, wire, connection, request):
         """True if the connection may go on."""
@@ -212,28 +251,34 @@ class Peer:
     def judge(self, request, fault):
         """The answer, and whether the request was carried out."""
         real = None
-        instead = (set(fault) & {'status', 'redirect', 'error_in_200',
-                                 'garbage', 'endless'})
+        instead = (set(fault) & {'status', 'redirect', 'error_in_200', 'xml',
+                                 'garbage', 'endless', 'flood'})
         if not instead or fault.get('act'):
             real = self.store.answer(request, fault)
         if not instead:
             return real, real.status < 300
-        return self.scripted(fault), bool(real) and real.status < 300
+        return self.scripted(request, fault), \
+            bool(real) and real.status < 300
 
-    def scripted(self, fault):
+    def scripted(self, request, fault):
         headers = dict(fault.get('headers', {}))
         if 'redirect' in fault:
-            status = fault['redirect']
-            code = 'PermanentRedirect' if status == 301 else \
-                'TemporaryRedirect'
             headers['x-amz-bucket-region'] = fault.get('region', 'eu-west-1')
-            headers.setdefault('Location', 'http://127.0.0.1:1/elsewhere')
+            headers['Location'] = fault.get('location',
+                                            'http://127.0.0.1:1/elsewhere')
             return peer_s3.error_answer(
-                status, code, '', headers, {'Endpoint': '127.0.0.1:1'})
+                fault['redirect'], REDIRECTS[fault['redirect']], '', headers,
+                {'Endpoint': '127.0.0.1:1'})
         if 'error_in_200' in fault:
             answer = peer_s3.error_answer(200, fault['error_in_200'])
         elif 'garbage' in fault:
             answer = peer_s3.Answer(200, GARBAGE)
+        elif 'xml' in fault:
+            answer = peer_s3.Answer(200, peer_xml.document(fault['xml'],
+                                                           request.keys))
+        elif 'flood' in fault:
+            answer = peer_s3.Answer(200, peer_s3.document(
+                'DeleteResult', peer_xml.claims(request.keys or [])))
         elif 'endless' in fault:
             answer = peer_s3.Answer(200)
         else:
@@ -261,8 +306,11 @@ class Peer:
             return 'cut'
         if fault.get('endless'):
             return self.send_endless(wire, number, answer, fault)
-        body = b'' if request.method == 'HEAD' or answer.status == 204 \
-            else answer.body
+        if fault.get('flood') or fault.get('flood_head'):
+            return self.send_flood(wire, number, answer, fault)
+        if answer.status in (204, 304):
+            answer.body = b''
+        body = b'' if request.method == 'HEAD' else answer.body
         if fault.get('chunked') and body:
             size = fault['chunked']
             data = self.head(number, answer, fault,
@@ -279,6 +327,10 @@ class Peer:
         if cut is not None:
             wire.write(data[:cut])
             return 'cut'
+        if 'stop_at' in fault:
+            wire.write(data[:fault['stop_at']])
+            self.script.wait(number, fault, 'stop_at', wire.client_gone)
+            return 'stalled'
         step = fault.get('slow')
         if step:
             for at in range(0, len(data), max(1, step // 10)):
@@ -295,6 +347,28 @@ class Peer:
         while not self.script.stopping:
             wire.write(b'1000\r\n' + b'x' * 4096 + b'\r\n')
         return 'cut'
+
+    def send_flood(self, wire, number, answer, fault):
+        """A head, or a body, of the length that was asked for: blanks behind
+        a document that is complete, or lines that nobody wants."""
+        total = fault.get('flood', len(answer.body))
+        head = self.head(number, answer, fault, {'Content-Length': total})
+        if 'flood_head' in fault:
+            line = b'X-Flood: %s\r\n' % (b'x' * 4085)
+            wire.write(head[:-2])
+            self.send_pieces(wire, line,
+                             fault['flood_head'] // len(line) * len(line))
+            wire.write(b'\r\n')
+        else:
+            wire.write(head)
+        wire.write(answer.body)
+        self.send_pieces(wire, b'\n' * PIECE, total - len(answer.body))
+        return 'sent'
+
+    def send_pieces(self, wire, piece, left):
+        while left > 0 and not self.script.stopping:
+            wire.write(piece[:left] if left < len(piece) else piece)
+            left -= len(piece)
 
     # The control side
 
@@ -353,7 +427,9 @@ class Peer:
 
     def set(self, given):
         for name, value in given.items():
-            if name == 'versioning':
+            if name == 'tls':
+                self.present(value)
+            elif name == 'versioning':
                 for b, state in value.items():
                     self.store.buckets[b].versioning = state
             elif name in ('clock', 'region', 'secret', 'key', 'token', 'md5',

@@ -14,7 +14,8 @@
   count                    keys per bucket, connections, requests, answers
   set JSON                 {"clock": seconds ahead, "region", "secret", "key",
                            "token", "md5": "require|refuse|ignore",
-                           "too_large": status, "versioning": {BUCKET: STATE}}
+                           "too_large": status, "versioning": {BUCKET: STATE},
+                           "tls": [certificate, key] shown from now on}
   journal [PHASE]          the journal's lines; with PHASE only those
 """
 import http.client
