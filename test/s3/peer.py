@@ -14,9 +14,10 @@ DIR/port, control_port and pid appear when it listens; port 0 is any free one.
 DIR/journal has lines of JSON, written before the next step is done:
 
   {"phase": "before", "id", "time", "conn", "verb", "bucket", "key", "query",
-   "bytes", "keys" (of a ?delete)}
+   "bytes" (of the body), "size" (of all), "keys" (of a ?delete)}
   {"phase": "after", "id", "time", "verdict": status, "code", "acted", "fault"}
-  {"phase": "sent", "id", "time", "how": "sent", "cut", "gone", "stalled"}
+  {"phase": "sent", "id", "time", "bytes",
+   "how": "sent", "cut", "gone", "stalled", "request cut"}
 
 A test that kills a client between request and settle lets the peer "hold"
 (not acted yet) or be "late" (acted, not answered).  Objects live in memory;
@@ -60,6 +61,8 @@ class Wire:
 
     def __init__(self, sock):
         self.sock, self.buffer = sock, b''
+        self.size = 0                   # of the request read last
+        self.sent = 0                   # bytes given to the network in all
 
     def more(self):
         try:
@@ -92,6 +95,7 @@ class Wire:
                 raise Gone()
             self.more()
         head, _, self.buffer = self.buffer.partition(b'\r\n\r\n')
+        self.size = len(head) + 4
         lines = head.decode('utf-8', 'surrogateescape').split('\r\n')
         first = re.fullmatch(r'([A-Z]+) (/[\x21-\x7e]*) HTTP/1\.1', lines[0])
         if not first:
@@ -117,12 +121,14 @@ class Wire:
         while len(self.buffer) < int(length[0]):
             self.more()
         body = self.buffer[:int(length[0])]
+        self.size += len(body)
         self.buffer = self.buffer[int(length[0]):]
         return body
 
     def write(self, data):
         try:
             self.sock.sendall(data)
+            self.sent += len(data)
         except OSError:
             raise Gone()
 
@@ -207,7 +213,7 @@ class Peer:
         if not fault:
             return False
         wire.read_only(fault['cut_request'])
-        self.note('sent', 0, how='request cut')
+        self.note('sent', 0, how='request cut', bytes=0)
         return True
 
     def handle(self, wire, connection, request):
@@ -220,10 +226,10 @@ class Peer:
         self.note('before', number, conn=connection, verb=request.method,
                   bucket=request.bucket, key=request.key,
                   query=request.target.partition('?')[2],
-                  bytes=len(request.body), **fields)
+                  bytes=len(request.body), size=wire.size, **fields)
         if fault.get('stall'):
             self.script.wait(number, fault, 'stall', wire.client_gone)
-            self.note('sent', number, how='stalled')
+            self.note('sent', number, how='stalled', bytes=0)
             return False
         if fault.get('hold') and not self.script.wait(number, fault, 'hold'):
             return False
@@ -234,11 +240,12 @@ class Peer:
         if fault.get('late') and not self.script.wait(number, fault, 'late'):
             return False
         time.sleep(fault.get('delay', 0))
+        before = wire.sent
         try:
             how = self.send(wire, number, request, answer, fault)
         except Gone:
             how = 'gone'
-        self.note('sent', number, how=how)
+        self.note('sent', number, how=how, bytes=wire.sent - before)
         return how == 'sent' and request.header('connection') != 'close'
 
     def count(self, request, answer):
@@ -252,7 +259,7 @@ class Peer:
         """The answer, and whether the request was carried out."""
         real = None
         instead = (set(fault) & {'status', 'redirect', 'error_in_200', 'xml',
-                                 'garbage', 'endless', 'flood'})
+                                 'garbage', 'endless', 'flood', 'flood_head'})
         if not instead or fault.get('act'):
             real = self.store.answer(request, fault)
         if not instead:
@@ -276,7 +283,7 @@ class Peer:
         elif 'xml' in fault:
             answer = peer_s3.Answer(200, peer_xml.document(fault['xml'],
                                                            request.keys))
-        elif 'flood' in fault:
+        elif 'flood' in fault or 'flood_head' in fault:
             answer = peer_s3.Answer(200, peer_s3.document(
                 'DeleteResult', peer_xml.claims(request.keys or [])))
         elif 'endless' in fault:
@@ -311,6 +318,7 @@ class Peer:
         if answer.status in (204, 304):
             answer.body = b''
         body = b'' if request.method == 'HEAD' else answer.body
+        cut = fault.get('cut')
         if fault.get('chunked') and body:
             size = fault['chunked']
             data = self.head(number, answer, fault,
@@ -319,11 +327,14 @@ class Peer:
                 part = body[at:at + size]
                 data += b'%x\r\n%s\r\n' % (len(part), part)
             data += b'0\r\n\r\n'
+        elif fault.get('no_length'):
+            data = self.head(number, answer, fault,
+                             {'Connection': 'close'}) + body
+            cut = len(data) if cut is None else cut
         else:
             length = {} if answer.status == 204 else \
                 {'Content-Length': len(answer.body)}
             data = self.head(number, answer, fault, length) + body
-        cut = fault.get('cut')
         if cut is not None:
             wire.write(data[:cut])
             return 'cut'

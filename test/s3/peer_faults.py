@@ -33,12 +33,13 @@ What happens, any of:
   cut          close after N bytes of the answer, its head included (so 0 is
                no answer); negative: that many bytes before its end
   chunked      N: Transfer-Encoding chunked, N bytes a chunk
+  no_length    true: the answer tells no length and ends with the connection
   slow         N bytes a second
   endless      true: chunks without end, until the client leaves
   flood        N: a good DeleteResult, not acted on, in a body of N bytes
                with its length told; sent piece by piece, never in memory
-  flood_head   N: a head of N bytes, sent likewise
-  stop_at      send N bytes of the answer (as cut counts), then no more; held
+  flood_head   N: the same document behind a head of N bytes
+  stop_at      send N bytes of the answer, as cut counts, then no more; held
                as "stop_at" until a release or the client leaves
   cut_request  close after N bytes of the request were read, wherever that is
                in head or body; such a fault meets any request, has no "match"
@@ -50,7 +51,7 @@ import time
 
 KNOWN = set('''name match skip times pass status code message headers body act
 redirect region location error_in_200 garbage xml key_errors key_message omit
-extra stall hold late delay reset cut chunked slow endless flood flood_head
+extra stall hold late delay reset cut chunked no_length slow endless flood flood_head
 stop_at cut_request date_offset'''.split())
 
 

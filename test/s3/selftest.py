@@ -324,7 +324,15 @@ def cuts():
     ctl('faults', json.dumps([{'cut': n} for n in range(whole)]))
     lengths = [len(wire_bytes()) for _ in range(whole)]
     check(lengths == list(range(whole)), 'cut at every byte of the answer')
+    lines = [json.loads(x) for x in ctl('journal', 'sent').splitlines()]
+    check([x['bytes'] for x in lines][-whole:] == lengths,
+          'the journal tells how many')
+    saw = wire_bytes({'no_length': True})
+    check(b'Content-Length' not in saw and saw.endswith(b'</DeleteResult>'),
+          'an answer without its length', saw)
     asked = len(request_bytes())
+    size = json.loads(ctl('journal', 'before').splitlines()[-1])['size']
+    check(size == asked, "the journal has a request's size", size)
     ctl('put', 'b1', given='f/a\nf/b\n')
     ctl('faults', json.dumps([{'cut_request': n} for n in range(asked)]))
     lengths = [len(wire_bytes()) for _ in range(asked)]
