@@ -10,8 +10,9 @@
  * elements in them that matter; everything else is parsed and ignored.  A
  * name counts without its prefix.  Expat is told that the document is UTF-8
  * whatever it declares, a NUL (UTF-16 has some, and expat would read it) is a
- * fault, and parsing stops at a DOCTYPE, so no entity is ever defined.  Memory is bounded: fields have fixed sizes, depth has a limit,
- * and the caller's cap on an answer limits what expat can be given.
+ * fault, and parsing stops at a DOCTYPE, so no entity is ever defined.
+ * Memory is bounded: fields have fixed sizes, depth has a limit, and the
+ * caller's cap on an answer limits what expat can be given.
  *
  * An ereport would jump over expat's frames: nothing here raises.
  *
