@@ -120,7 +120,7 @@ check_xml(const char *key, size_t len)
 	char	   *data = malloc(size + 1);
 	char	   *answer = malloc(size + 100);
 	Expected	expected = {key, len, 0};
-	VfS3XmlHandler handler = {on_deleted, NULL, &expected};
+	VfS3XmlHandler handler = {.deleted = on_deleted, .arg = &expected};
 	VfS3XmlDocument doc;
 	VfS3XmlBody body;
 	const char *begin;

@@ -295,17 +295,19 @@ $before = confirmed();
 queue($node, put($one));
 $s->ask('SET voiceframe.s3_max_attempts = 1');
 my %general = map { $_->{code} => $_->{cure} } @rows;
-my (%first, @bucket_bad, @letter_bad);
+my (@bucket_bad, @letter_bad);
 foreach my $row (grep { $_->{class} =~ /^(bucket|batch)$/ } @rows)
 {
 	my $code = $row->{code};
-	my @faults = ({ status => 400, code => $code });
-	# Codes that mean no answer of a store can be sent as one all the same.
-	@faults = ({ status => { 2 => 200, 3 => 304, 4 => 418, 5 => 599 }
-			->{ $row->{status} }, body => $row->{status} == 2 ? '<Error/>' : '' })
-	  if $row->{status} > 0 && $row->{status} < 10;
-	$peer->faults({ times => 0, match => { query => 'delete' },
-			%{ $faults[0] } });
+
+	# A store can send our own codes too; those of a hundred have no code.
+	my %rest = (2 => 200, 3 => 304, 4 => 418, 5 => 599);
+	my %answer = (status => 400, code => $code);
+	%answer = (
+		status => $rest{ $row->{status} },
+		body => $row->{status} == 2 ? '<Error/>' : '')
+	  if $rest{ $row->{status} };
+	$peer->faults({ times => 0, match => { query => 'delete' }, %answer });
 	drain_now();
 	my $seen = outbox();
 	if ($row->{class} eq 'bucket')
