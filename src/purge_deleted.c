@@ -143,6 +143,21 @@ queue_chunk(Chunk *c, const VfBucket *bucket)
 	c->n = 0;
 }
 
+/* Columns of another table may have the names of ours, and other types. */
+static void
+check_table(const Chunk *c, const TriggerData *trigger)
+{
+	if (RelationGetRelid(trigger->tg_relation) == c->source->sessions.relid)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("trigger \"%s\" is not on the registered sessions table",
+					trigger->tg_trigger->tgname),
+			 errdetail("It is on \"%s\".",
+					   RelationGetRelationName(trigger->tg_relation)),
+			 errhint("Drop it: vf_configure(queue_deletes => true) makes the one that is needed.")));
+}
+
 void
 vf_purge_queue_deleted(TriggerData *trigger)
 {
@@ -157,6 +172,7 @@ vf_purge_queue_deleted(TriggerData *trigger)
 	vf_db_open(false);
 	memset(&chunk, 0, sizeof(chunk));
 	chunk.source = vf_source_load(VF_SOURCE_LOOK);
+	check_table(&chunk, trigger);
 	chunk.tokens = palloc(sizeof(char *) * CHUNK);
 	chunk.keys = palloc(sizeof(char **) * CHUNK);
 	chunk.kept = palloc(sizeof(bool) * CHUNK);

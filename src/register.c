@@ -263,6 +263,18 @@ remove_old(void)
 		ReThrowError(error);
 }
 
+/* A regclass made from a number, or of a table dropped meanwhile. */
+static void
+check_exists(Oid relid, const char *argument)
+{
+	if (get_rel_name(relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table given as %s does not exist", argument),
+				 errdetail("No relation has the OID %u.", relid),
+				 errhint("Name it, with its schema if that is not on the search path.")));
+}
+
 void
 vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 {
@@ -280,6 +292,8 @@ vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 		vf_source_find(&sessions, &orders, columns);
 	vf_db_lock(sessions, AccessShareLock, 0);
 	vf_db_lock(orders, AccessShareLock, 0);
+	check_exists(sessions, "sessions");
+	check_exists(orders, "orders");
 	vf_source_check_form(sessions, "sessions", get_rel_name(sessions));
 	vf_source_check_form(orders, "orders", get_rel_name(orders));
 	vf_source_describe(source, sessions, orders, columns);

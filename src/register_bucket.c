@@ -35,7 +35,8 @@ complete(const VfBucketOptions *opt, VfBucket *b)
 	if (opt->bucket == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the bucket must not be null")));
+				 errmsg("the bucket must not be null"),
+				 errhint("Name it: vf_configure_bucket('bucket', 'region').")));
 	if ((fault = vf_s3_bucket_fault(opt->bucket)) != NULL)
 		refuse("bucket", opt->bucket, fault,
 			   "Give the bucket's name alone, without scheme or path.");

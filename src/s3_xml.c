@@ -9,9 +9,10 @@
  * The reader knows six documents by the name of their root, and the few
  * elements in them that matter; everything else is parsed and ignored.  A
  * name counts without its prefix.  Expat is told that the document is UTF-8
- * whatever it declares, and parsing stops at a DOCTYPE, so no entity is ever
- * defined.  Memory is bounded: fields have fixed sizes, depth has a limit,
- * and the caller's cap on an answer limits what expat can be given.
+ * whatever it declares, a NUL (UTF-16 has some, and expat would read it) is a
+ * fault, and parsing stops at a DOCTYPE, so no entity is ever defined.
+ * Memory is bounded: fields have fixed sizes, depth has a limit, and the
+ * caller's cap on an answer limits what expat can be given.
  *
  * An ereport would jump over expat's frames: nothing here raises.
  *
@@ -579,6 +580,8 @@ parse(VfS3XmlReader *reader, const char *data, size_t len, bool final)
 bool
 vf_s3_xml_feed(VfS3XmlReader *reader, const char *data, size_t len)
 {
+	if (memchr(data, '\0', len) != NULL && reader->doc.fault == NULL)
+		reader->doc.fault = "the document is not UTF-8";
 	while (len > 0)
 	{
 		size_t		piece = len < MAX_PIECE ? len : MAX_PIECE;

@@ -174,7 +174,8 @@ vf_sql_purge_preview(PG_FUNCTION_ARGS)
 	if (PG_GETARG_INT32(0) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_examples must not be negative")));
+				 errmsg("max_examples must not be negative"),
+				 errhint("It is the number of session ids to show for each rule; 0 shows none.")));
 	InitMaterializedSRF(fcinfo, 0);
 	vf_db_open(false);
 	lines = vf_purge_preview(PG_GETARG_INT32(0), &n);
@@ -198,13 +199,26 @@ vf_sql_purge_preview(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* Before a row it would swallow the application's own change. */
+static bool
+is_our_trigger(FunctionCallInfo fcinfo)
+{
+	TriggerEvent event;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		return false;
+	event = ((TriggerData *) fcinfo->context)->tg_event;
+	return TRIGGER_FIRED_AFTER(event) && TRIGGER_FIRED_FOR_STATEMENT(event) &&
+		TRIGGER_FIRED_BY_DELETE(event);
+}
+
 Datum
 vf_sql_queue_deleted(PG_FUNCTION_ARGS)
 {
-	if (!CALLED_AS_TRIGGER(fcinfo))
+	if (!is_our_trigger(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("vf_queue_deleted() can only be called as a trigger"),
+				 errmsg("vf_queue_deleted() can only be called as a trigger after DELETE, for each statement"),
 				 errhint("It is installed by vf_configure(queue_deletes => true).")));
 	vf_purge_queue_deleted((TriggerData *) fcinfo->context);
 	return PointerGetDatum(NULL);

@@ -73,7 +73,8 @@ read_names(ArrayType *array, char ***names, int *n)
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("accept_foreign_keys must not contain null")));
+					 errmsg("accept_foreign_keys must not contain null"),
+					 errhint("Give the names of the foreign keys.")));
 		(*names)[i] = TextDatumGetCString(elems[i]);
 	}
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh [lint|unit|regress|isolation|tap]...: build, install and test; all
+# run.sh [lint|unit|fuzz|regress|isolation|tap]...: build, install and test; all
 # parts unless some are named.  `make test` calls it, as root on Debian 12; it
 # installs what is missing and runs all the rest as user postgres, in a copy
 # of the tree that is gone afterwards.  Shows only what failed.
@@ -11,6 +11,7 @@
 # PG_CONFIG=FILE   another PostgreSQL (then install its packages beforehand)
 # KEEP=1           keep the copy, and say where it is
 # TESTS="a b"      only these regress tests, specs or TAP files (no suffix)
+# FUZZ_SECONDS=N   how long each fuzz target runs (60)
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -119,6 +120,13 @@ part_unit() {
 	count "$good" "$bad" 'unit programs' "$work/unit.log"
 }
 
+part_fuzz() {
+	local code=0
+	in_copy bash test/fuzz/run.sh "${FUZZ_SECONDS:-60}" >"$work/fuzz.log" \
+		2>&1 || code=$?
+	count_lines $code 'fuzz targets' "$work/fuzz.log" '^ok ' '^not ok '
+}
+
 # What pg_regress and pg_isolation_regress print: 15 in words, later ones TAP.
 GOOD='^(ok [0-9]+|test .* \.\.\. ok| {5,}.* \.\.\. ok)'
 BAD='^(not ok [0-9]+|test .* \.\.\. FAILED| {5,}.* \.\.\. FAILED)'
@@ -201,7 +209,7 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 make_copy
 if build; then
-	for part in ${*:-lint unit regress isolation tap}; do "part_$part"; done
+	for part in ${*:-lint unit fuzz regress isolation tap}; do "part_$part"; done
 fi
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -12,8 +12,8 @@ set -eu
 BUILD="gcc libc6-dev make postgresql-15 postgresql-server-dev-15
 	libcurl4-openssl-dev libexpat1-dev"
 S3="ceph-mon ceph-osd radosgw ceph-common python3"
-CHECK="clang clang-tidy cppcheck perl libipc-run-perl postgresql-15-cron
-	openssl curl procps"
+CHECK="clang libclang-rt-14-dev clang-tidy cppcheck perl libipc-run-perl
+	postgresql-15-cron openssl curl procps"
 
 packages() {
 	case $1 in

@@ -14,9 +14,10 @@ DIR/port, control_port and pid appear when it listens; port 0 is any free one.
 DIR/journal has lines of JSON, written before the next step is done:
 
   {"phase": "before", "id", "time", "conn", "verb", "bucket", "key", "query",
-   "bytes", "keys" (of a ?delete)}
+   "bytes" (of the body), "size" (of all), "keys" (of a ?delete)}
   {"phase": "after", "id", "time", "verdict": status, "code", "acted", "fault"}
-  {"phase": "sent", "id", "time", "how": "sent", "cut", "gone", "stalled"}
+  {"phase": "sent", "id", "time", "bytes",
+   "how": "sent", "cut", "gone", "stalled", "request cut"}
 
 A test that kills a client between request and settle lets the peer "hold"
 (not acted yet) or be "late" (acted, not answered).  Objects live in memory;
@@ -41,9 +42,13 @@ sys.dont_write_bytecode = True          # the tree must stay clean
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import peer_faults                      # noqa: E402
 import peer_s3                          # noqa: E402
+import peer_xml                         # noqa: E402
 
 MAX_HEAD = 64 * 1024
 MAX_READ = 8 * 1024 * 1024              # read and refused, not cut off
+PIECE = 64 * 1024                       # of a flood
+REDIRECTS = {301: 'PermanentRedirect', 302: 'Redirect', 303: 'SeeOther',
+             307: 'TemporaryRedirect', 308: 'PermanentRedirect'}
 GARBAGE = b'\x00\xffthis is {not} <xml at all\r\n' * 4
 
 
@@ -56,6 +61,8 @@ class Wire:
 
     def __init__(self, sock):
         self.sock, self.buffer = sock, b''
+        self.size = 0                   # of the request read last
+        self.sent = 0                   # bytes given to the network in all
 
     def more(self):
         try:
@@ -66,12 +73,29 @@ class Wire:
             raise Gone()
         self.buffer += data
 
+    def await_request(self):
+        """Until a request begins; none of it may be read."""
+        while not self.buffer and not select.select([self.sock], [], [])[0]:
+            pass
+
+    def read_only(self, length):
+        """That many bytes of a request and no more, in a plain connection."""
+        while len(self.buffer) < length:
+            try:
+                data = self.sock.recv(length - len(self.buffer))
+            except OSError:
+                data = b''
+            if not data:
+                raise Gone()
+            self.buffer += data
+
     def read_request(self):
         while b'\r\n\r\n' not in self.buffer:
             if len(self.buffer) > MAX_HEAD:
                 raise Gone()
             self.more()
         head, _, self.buffer = self.buffer.partition(b'\r\n\r\n')
+        self.size = len(head) + 4
         lines = head.decode('utf-8', 'surrogateescape').split('\r\n')
         first = re.fullmatch(r'([A-Z]+) (/[\x21-\x7e]*) HTTP/1\.1', lines[0])
         if not first:
@@ -97,12 +121,14 @@ class Wire:
         while len(self.buffer) < int(length[0]):
             self.more()
         body = self.buffer[:int(length[0])]
+        self.size += len(body)
         self.buffer = self.buffer[int(length[0]):]
         return body
 
     def write(self, data):
         try:
             self.sock.sendall(data)
+            self.sent += len(data)
         except OSError:
             raise Gone()
 
@@ -132,11 +158,16 @@ class Peer:
         self.journal = open(self.path('journal'), 'a')
         self.tls = None
         if options.tls:
-            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.tls.load_cert_chain(*options.tls)
+            self.present(options.tls)
         if options.keep and os.path.exists(self.path('store')):
             with open(self.path('store'), 'rb') as f:
                 self.store.buckets.update(pickle.load(f))
+
+    def present(self, files):
+        """This certificate and key to whoever connects from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*files)
+        self.tls = context
 
     def path(self, name):
         return os.path.join(self.options.dir, name)
@@ -163,6 +194,8 @@ class Peer:
                 sock = self.tls.wrap_socket(sock, server_side=True)
             wire = Wire(sock)
             while True:
+                if self.cut_request(wire):
+                    return
                 request = wire.read_request()
                 if not self.handle(wire, connection, request):
                     return
@@ -170,6 +203,18 @@ class Peer:
             pass
         finally:
             sock.close()
+
+    def cut_request(self, wire):
+        """Was the request that comes to be cut?"""
+        if not self.script.cuts_requests():
+            return False
+        wire.await_request()
+        fault = self.script.take(None)
+        if not fault:
+            return False
+        wire.read_only(fault['cut_request'])
+        self.note('sent', 0, how='request cut', bytes=0)
+        return True
 
     def handle(self, wire, connection, request):
         """True if the connection may go on."""
@@ -181,10 +226,10 @@ class Peer:
         self.note('before', number, conn=connection, verb=request.method,
                   bucket=request.bucket, key=request.key,
                   query=request.target.partition('?')[2],
-                  bytes=len(request.body), **fields)
+                  bytes=len(request.body), size=wire.size, **fields)
         if fault.get('stall'):
             self.script.wait(number, fault, 'stall', wire.client_gone)
-            self.note('sent', number, how='stalled')
+            self.note('sent', number, how='stalled', bytes=0)
             return False
         if fault.get('hold') and not self.script.wait(number, fault, 'hold'):
             return False
@@ -195,11 +240,12 @@ class Peer:
         if fault.get('late') and not self.script.wait(number, fault, 'late'):
             return False
         time.sleep(fault.get('delay', 0))
+        before = wire.sent
         try:
             how = self.send(wire, number, request, answer, fault)
         except Gone:
             how = 'gone'
-        self.note('sent', number, how=how)
+        self.note('sent', number, how=how, bytes=wire.sent - before)
         return how == 'sent' and request.header('connection') != 'close'
 
     def count(self, request, answer):
@@ -212,28 +258,34 @@ class Peer:
     def judge(self, request, fault):
         """The answer, and whether the request was carried out."""
         real = None
-        instead = (set(fault) & {'status', 'redirect', 'error_in_200',
-                                 'garbage', 'endless'})
+        instead = (set(fault) & {'status', 'redirect', 'error_in_200', 'xml',
+                                 'garbage', 'endless', 'flood', 'flood_head'})
         if not instead or fault.get('act'):
             real = self.store.answer(request, fault)
         if not instead:
             return real, real.status < 300
-        return self.scripted(fault), bool(real) and real.status < 300
+        return self.scripted(request, fault), \
+            bool(real) and real.status < 300
 
-    def scripted(self, fault):
+    def scripted(self, request, fault):
         headers = dict(fault.get('headers', {}))
         if 'redirect' in fault:
-            status = fault['redirect']
-            code = 'PermanentRedirect' if status == 301 else \
-                'TemporaryRedirect'
             headers['x-amz-bucket-region'] = fault.get('region', 'eu-west-1')
-            headers.setdefault('Location', 'http://127.0.0.1:1/elsewhere')
+            headers['Location'] = fault.get('location',
+                                            'http://127.0.0.1:1/elsewhere')
             return peer_s3.error_answer(
-                status, code, '', headers, {'Endpoint': '127.0.0.1:1'})
+                fault['redirect'], REDIRECTS[fault['redirect']], '', headers,
+                {'Endpoint': '127.0.0.1:1'})
         if 'error_in_200' in fault:
             answer = peer_s3.error_answer(200, fault['error_in_200'])
         elif 'garbage' in fault:
             answer = peer_s3.Answer(200, GARBAGE)
+        elif 'xml' in fault:
+            answer = peer_s3.Answer(200, peer_xml.document(fault['xml'],
+                                                           request.keys))
+        elif 'flood' in fault or 'flood_head' in fault:
+            answer = peer_s3.Answer(200, peer_s3.document(
+                'DeleteResult', peer_xml.claims(request.keys or [])))
         elif 'endless' in fault:
             answer = peer_s3.Answer(200)
         else:
@@ -261,8 +313,12 @@ class Peer:
             return 'cut'
         if fault.get('endless'):
             return self.send_endless(wire, number, answer, fault)
-        body = b'' if request.method == 'HEAD' or answer.status == 204 \
-            else answer.body
+        if fault.get('flood') or fault.get('flood_head'):
+            return self.send_flood(wire, number, answer, fault)
+        if answer.status in (204, 304):
+            answer.body = b''
+        body = b'' if request.method == 'HEAD' else answer.body
+        cut = fault.get('cut')
         if fault.get('chunked') and body:
             size = fault['chunked']
             data = self.head(number, answer, fault,
@@ -271,14 +327,21 @@ class Peer:
                 part = body[at:at + size]
                 data += b'%x\r\n%s\r\n' % (len(part), part)
             data += b'0\r\n\r\n'
+        elif fault.get('no_length'):
+            data = self.head(number, answer, fault,
+                             {'Connection': 'close'}) + body
+            cut = len(data) if cut is None else cut
         else:
             length = {} if answer.status == 204 else \
                 {'Content-Length': len(answer.body)}
             data = self.head(number, answer, fault, length) + body
-        cut = fault.get('cut')
         if cut is not None:
             wire.write(data[:cut])
             return 'cut'
+        if 'stop_at' in fault:
+            wire.write(data[:fault['stop_at']])
+            self.script.wait(number, fault, 'stop_at', wire.client_gone)
+            return 'stalled'
         step = fault.get('slow')
         if step:
             for at in range(0, len(data), max(1, step // 10)):
@@ -295,6 +358,28 @@ class Peer:
         while not self.script.stopping:
             wire.write(b'1000\r\n' + b'x' * 4096 + b'\r\n')
         return 'cut'
+
+    def send_flood(self, wire, number, answer, fault):
+        """A head, or a body, of the length that was asked for: blanks behind
+        a document that is complete, or lines that nobody wants."""
+        total = fault.get('flood', len(answer.body))
+        head = self.head(number, answer, fault, {'Content-Length': total})
+        if 'flood_head' in fault:
+            line = b'X-Flood: %s\r\n' % (b'x' * 4085)
+            wire.write(head[:-2])
+            self.send_pieces(wire, line,
+                             fault['flood_head'] // len(line) * len(line))
+            wire.write(b'\r\n')
+        else:
+            wire.write(head)
+        wire.write(answer.body)
+        self.send_pieces(wire, b'\n' * PIECE, total - len(answer.body))
+        return 'sent'
+
+    def send_pieces(self, wire, piece, left):
+        while left > 0 and not self.script.stopping:
+            wire.write(piece[:left] if left < len(piece) else piece)
+            left -= len(piece)
 
     # The control side
 
@@ -362,7 +447,9 @@ class Peer:
 
     def set(self, given):
         for name, value in given.items():
-            if name == 'versioning':
+            if name == 'tls':
+                self.present(value)
+            elif name == 'versioning':
                 for b, state in value.items():
                     self.store.buckets[b].versioning = state
             elif name == 'age':

@@ -15,9 +15,12 @@ What happens, any of:
   pass         true: nothing (takes a place in the order)
   status, code, message, headers, body
                answer this and do not act; with "act": true act all the same
-  redirect     301 or 307, with "region"
+  redirect     301, 302, 303, 307 or 308, with "region" and "location"; a
+               client that follows it shows where that leads
   error_in_200 a code: status 200, an Error document, nothing done
   garbage      true: status 200, no XML
+  xml          status 200 and a hostile document of peer_xml.py, by its name,
+               which claims that all was deleted; nothing done
   key_errors   {key prefix: code} in a DeleteResult; those are not deleted
   key_message  true: their Message names key and bucket, as some stores do
   omit         [key prefix]: neither deleted nor answered for
@@ -30,16 +33,26 @@ What happens, any of:
   cut          close after N bytes of the answer, its head included (so 0 is
                no answer); negative: that many bytes before its end
   chunked      N: Transfer-Encoding chunked, N bytes a chunk
+  no_length    true: the answer tells no length and ends with the connection
   slow         N bytes a second
   endless      true: chunks without end, until the client leaves
+  flood        N: a good DeleteResult, not acted on, in a body of N bytes
+               with its length told; sent piece by piece, never in memory
+  flood_head   N: the same document behind a head of N bytes
+  stop_at      send N bytes of the answer, as cut counts, then no more; held
+               as "stop_at" until a release or the client leaves
+  cut_request  close after N bytes of the request were read, wherever that is
+               in head or body; such a fault meets any request, has no "match"
+               and no other effect
   date_offset  seconds added to the Date header
 """
 import threading
 import time
 
 KNOWN = set('''name match skip times pass status code message headers body act
-redirect region error_in_200 garbage key_errors key_message omit extra stall hold late
-delay reset cut chunked slow endless date_offset'''.split())
+redirect region location error_in_200 garbage xml key_errors key_message omit
+extra stall hold late delay reset cut chunked no_length slow endless flood flood_head
+stop_at cut_request date_offset'''.split())
 
 
 class Fault(dict):
@@ -55,6 +68,10 @@ class Fault(dict):
         return any(key.startswith(p) for p in self.get('omit', []))
 
     def matches(self, request):
+        if 'cut_request' in self:
+            return request is None
+        if request is None:
+            return False
         match = self.get('match', {})
         keys = request.keys if request.keys is not None else [request.key]
         return (match.get('verb', request.method) == request.method
@@ -81,12 +98,17 @@ class Script:
         with self.condition:
             self.faults = self.faults + new if append else new
 
+    def cuts_requests(self):
+        with self.condition:
+            return any('cut_request' in f for f, _, _ in self.faults)
+
     def rest(self):
         with self.condition:
             return [dict(f, skip=skip, times=times)
                     for f, skip, times in self.faults]
 
     def take(self, request):
+        """Its fault; of a request that is not read yet (None): a cut."""
         with self.condition:
             for entry in self.faults:
                 fault, skip, times = entry

@@ -18,7 +18,8 @@
                            "rate": keys a second under each prefix,
                            "versioning": {BUCKET: STATE},
                            "conditions": "honour|ignore|refuse" of a PUT,
-                           "age": seconds that every object grows older}
+                           "age": seconds that every object grows older,
+                           "tls": [certificate, key] shown from now on}
   cat BUCKET KEY           an object's bytes, asking nobody's leave
   versions BUCKET KEY      how many versions it has
   journal [PHASE]          the journal's lines; with PHASE only those

@@ -6,15 +6,21 @@ import hashlib
 import http.client
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import xml.etree.ElementTree as ElementTree
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import bucket                           # noqa: E402
+import peer_xml                         # noqa: E402
+import peerctl                          # noqa: E402
 import sigv4                            # noqa: E402
 
 DIR = sys.argv[1]
@@ -32,6 +38,11 @@ def ctl(*args, given=None):
     return subprocess.run(['/usr/bin/python3', HERE + '/peerctl.py', DIR,
                            *args], input=given, text=True, check=True,
                           stdout=subprocess.PIPE).stdout
+
+
+def tell(path, value):
+    """As ctl(), without a process."""
+    peerctl.ask(DIR, 'POST', path, value)
 
 
 def client(**kw):
@@ -215,8 +226,8 @@ def conditions():
 
 
 def with_fault(fault, verb='delete', keys=('f/a', 'f/b')):
-    ctl('put', 'b1', given='\n'.join(keys) + '\n')
-    ctl('faults', json.dumps(fault))
+    tell('/put', {'bucket': 'b1', 'keys': list(keys)})
+    tell('/faults', fault)
     try:
         return c0.delete_many('b1', keys)
     except (http.client.HTTPException, OSError) as fault:
@@ -224,7 +235,8 @@ def with_fault(fault, verb='delete', keys=('f/a', 'f/b')):
 
 
 def left():
-    return [k for k in ctl('ls', 'b1').split() if k.startswith('f/')]
+    return [k for k in peerctl.ask(DIR, 'GET', '/store')['b1']
+            if k.startswith('f/')]
 
 
 def faults():
@@ -269,14 +281,175 @@ def faults():
     connection.close()
 
 
+def many_statuses():
+    for status in (200, 204, 206, 304, 400, 403, 404, 409, 412, 429, 500,
+                   503, 599):
+        saw = with_fault({'status': status, 'body': ''})
+        check(saw[0] == status and left() == ['f/a', 'f/b'],
+              'status %d' % status, saw)
+    for status in (301, 302, 303, 307, 308):
+        saw = with_fault({'redirect': status, 'location': 'http://h/x'})
+        check(saw[0] == status and saw[1]['Location'] == 'http://h/x'
+              and left() == ['f/a', 'f/b'], 'redirect %d' % status, saw)
+
+
+def hostile_xml():
+    well_formed = set()
+    for name in sorted(peer_xml.DOCUMENTS):
+        status, _, body = with_fault({'xml': name})
+        check(status == 200 and left() == ['f/a', 'f/b']
+              and body == peer_xml.document(name, ['f/a', 'f/b']),
+              'xml ' + name, body[:200])
+        try:
+            ElementTree.fromstring(body if b'<!' not in body else b'')
+            well_formed.add(name)
+        except (ElementTree.ParseError, ValueError, RecursionError):
+            pass
+    check('another root' in well_formed and not well_formed & {
+        'truncated', 'cut in a tag', 'unclosed', 'crossed', 'two roots',
+        'text behind', 'NUL behind', 'no UTF-8', 'plain text', 'JSON'},
+        'the malformed ones are', well_formed)
+    body = peer_xml.document('nested', ['f/a'])
+    check(body.count(b'<a>') == peer_xml.DEPTH, 'nested deeply')
+    body = peer_xml.document('entity bomb', ['f/a'])
+    check(len(body) < 10000 and body.count(b'<!ENTITY') == 30
+          and b'&l29;' in body, 'a bomb is small')
+
+
+def floods():
+    connection = flooded({'flood': 10 ** 10})
+    answer = connection.getresponse()
+    check(answer.getheader('Content-Length') == str(10 ** 10),
+          '10 GB are announced')
+    first = answer.read(1000)
+    check(b'</DeleteResult>' in first, 'a document leads them')
+    got = len(first)
+    while got < 300 * 10 ** 6:
+        got += len(answer.read(1 << 20))
+    with open('/proc/%s/status' % open(DIR + '/pid').read().strip()) as f:
+        peak = int(re.search(r'VmHWM:\s+(\d+) kB', f.read()).group(1))
+    check(peak < 200 * 1024, '300 MB of them are nowhere in memory', peak)
+    connection.close()
+    saw = with_fault({'flood': 100000})
+    check(saw[0] == 200 and len(saw[2]) == 100000, 'a small flood ends')
+    connection = flooded({'flood_head': 10 ** 10})
+    connection.sock.settimeout(20)
+    got = 0
+    while got < 10 ** 7:
+        got += len(connection.sock.recv(1 << 20))
+    check(got >= 10 ** 7, 'a head without end')
+    connection.close()
+
+
+def flooded(fault):
+    ctl('faults', json.dumps(dict(fault, match={'verb': 'GET'})))
+    c0.connection = None
+    connection = c0.connect()
+    connection.request('GET', '/b1')
+    return connection
+
+
+def cuts():
+    """At every byte of the answer and of the request."""
+    whole = len(wire_bytes({}))
+    check(whole > 300, 'an answer is some bytes long', whole)
+    ctl('faults', json.dumps([{'cut': n} for n in range(whole)]))
+    lengths = [len(wire_bytes()) for _ in range(whole)]
+    check(lengths == list(range(whole)), 'cut at every byte of the answer')
+    lines = [json.loads(x) for x in ctl('journal', 'sent').splitlines()]
+    check([x['bytes'] for x in lines][-whole:] == lengths,
+          'the journal tells how many')
+    saw = wire_bytes({'no_length': True})
+    check(b'Content-Length' not in saw and saw.endswith(b'</DeleteResult>'),
+          'an answer without its length', saw)
+    asked = len(request_bytes())
+    size = json.loads(ctl('journal', 'before').splitlines()[-1])['size']
+    check(size == asked, "the journal has a request's size", size)
+    ctl('put', 'b1', given='f/a\nf/b\n')
+    ctl('faults', json.dumps([{'cut_request': n} for n in range(asked)]))
+    lengths = [len(wire_bytes()) for _ in range(asked)]
+    check(set(lengths) == {0}, 'cut at every byte of the request', lengths)
+    check(left() == ['f/a', 'f/b'], 'and nothing was done')
+    check(wire_bytes({}).startswith(b'HTTP/1.1 200'), 'then none')
+    tell('/faults', {'cut_request': 3, 'skip': 1})
+    lengths = [len(wire_bytes()) > 0 for _ in range(3)]
+    check(lengths == [True, False, True], 'a cut may let one pass', lengths)
+
+
+def request_bytes():
+    body = b'<Delete><Object><Key>f/a</Key></Object><Object><Key>f/b</Key>' \
+        b'</Object></Delete>'
+    h = {'host': c0.url.netloc, 'content-md5': base64.b64encode(
+        hashlib.md5(body).digest()).decode()}
+    sigv4.sign('POST', '/b1', [('delete', '')], h, body, c0.key, c0.secret,
+               c0.region, time.strftime('%Y%m%dT%H%M%SZ', time.gmtime()))
+    head = ''.join('%s: %s\r\n' % x for x in h.items())
+    return ('POST /b1?delete= HTTP/1.1\r\n%sContent-Length: %d\r\n'
+            'Connection: close\r\n\r\n' % (head, len(body))).encode() + body
+
+
+def wire_bytes(fault=None):
+    """All that comes back on a connection of its own."""
+    if fault is not None:
+        tell('/put', {'bucket': 'b1', 'keys': ['f/a', 'f/b']})
+        tell('/faults', fault or [])
+    sock = socket.create_connection((c0.url.hostname, c0.url.port), 20)
+    data = b''
+    try:
+        sock.sendall(request_bytes())
+        while True:
+            more = sock.recv(65536)
+            if not more:
+                break
+            data += more
+    except OSError:
+        pass                            # reset: bytes were left unread
+    sock.close()
+    return data
+
+
+def certificates():
+    with tempfile.TemporaryDirectory() as d:
+        subprocess.run(['bash', HERE + '/tls.sh', d + '/tls'], check=True)
+        one = [d + '/tls/good.pem', d + '/tls/good.key']
+        out = subprocess.run(
+            ['/usr/bin/python3', HERE + '/peerctl.py', d, 'start', '--bucket',
+             'b1', '--tls', *one], text=True, check=True,
+            stdout=subprocess.PIPE).stdout.strip()
+        try:
+            for name, word in (('good', ''), ('other_host', 'mismatch'),
+                               ('expired', 'has expired'),
+                               ('not_yet', 'not yet valid'),
+                               ('other_ca', 'local issuer'),
+                               ('self_signed', 'self-signed')):
+                subprocess.run(
+                    ['/usr/bin/python3', HERE + '/peerctl.py', d, 'set',
+                     json.dumps({'tls': ['%s/tls/%s.%s' % (d, name, e)
+                                         for e in ('pem', 'key')]})],
+                    check=True)
+                try:
+                    c = client(endpoint=out, ca=d + '/tls/ca.pem',
+                               region='us-east-1')
+                    saw = str(c.request('HEAD', '/b1')[0])
+                except OSError as fault:
+                    saw = str(fault).replace('self signed', 'self-signed')
+                check(word in saw if word else saw == '200',
+                      'certificate ' + name, saw)
+        finally:
+            subprocess.run(['/usr/bin/python3', HERE + '/peerctl.py', d,
+                            'stop'], check=True)
+
+
 def waiting():
     for how, before, after in (('stall', ['f/a', 'f/b'], ['f/a', 'f/b']),
+                               ('stop_at', [], []),
                                ('hold', ['f/a', 'f/b'], []),
                                ('late', [], [])):
         box = []
         ctl('clear')
         thread = threading.Thread(target=lambda: box.append(
-            with_fault({how: True, 'name': 'w'})))
+            with_fault({how: 10 if how == 'stop_at' else True,
+                        'name': 'w'})))
         thread.start()
         ctl('wait-held', '1')
         held = left()
@@ -284,7 +457,8 @@ def waiting():
         check(ctl('release', 'w').strip() == '1', '%s: released' % how)
         thread.join()
         c0.connection = None
-        check((box[0][0] == 200) == (how != 'stall') and left() == after,
+        check((box[0][0] == 200) == (how in ('hold', 'late'))
+              and left() == after,
               '%s: after it' % how, (box, left()))
 
 
@@ -324,6 +498,11 @@ digests()
 objects()
 conditions()
 faults()
+many_statuses()
+hostile_xml()
+floods()
+cuts()
+certificates()
 waiting()
 journal()
 with_boto3()

@@ -12,6 +12,7 @@ package VfTest;
 #   $store->keys('b')                     all keys of the bucket, sorted
 #   $store->ctl(COMMAND, ARGUMENTS)       peerctl.py's words (peer only)
 #   $store->faults({...}, {...})          script of faults (peer only)
+#   $store->post(PATH, VALUE)             any command of the peer's control
 #   $store->journal(PHASE)                its lines as hashes (peer only)
 #   $store->stop; $store->restart         the peer keeps its objects and port
 #
@@ -41,6 +42,7 @@ package VfTest;
 #                                         there is none (one at most)
 #   $store->grow_old(SECONDS)             all objects are that much older: 1000
 #                                         makes a lease stale
+#   my $dir = make_certificates()         what s3/tls.sh makes, for '--tls'
 #
 # All that was started is stopped at the end, by its pid.  $root is test/.
 
@@ -50,6 +52,7 @@ use warnings;
 use Exporter 'import';
 use File::Basename;
 use File::Spec;
+use HTTP::Tiny;
 use IPC::Run;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
@@ -59,7 +62,7 @@ use Time::HiRes;
 
 our @EXPORT = qw(start_ceph start_peer write_credentials new_cluster
   make_sample configure put_live_keys live_keys wait_for sql add_due queue
-  purge drain age held_drain session);
+  purge drain age held_drain session make_certificates);
 
 our $root = File::Spec->rel2abs(dirname(__FILE__) . '/..');
 my @python = ('/usr/bin/python3');
@@ -90,6 +93,13 @@ sub wait_for
 		die "gave up waiting for $what" if Time::HiRes::time() > $end;
 		Time::HiRes::usleep(50_000);
 	}
+}
+
+sub make_certificates
+{
+	my $dir = PostgreSQL::Test::Utils::tempdir_short();
+	capture('', 'bash', "$root/s3/tls.sh", $dir);
+	return $dir;
 }
 
 # Stores
@@ -218,10 +228,22 @@ sub ctl_in
 		@words);
 }
 
+# As peerctl.py does it, without a process: tests set faults by the hundred.
+sub post
+{
+	my ($self, $path, $value) = @_;
+	my $port = PostgreSQL::Test::Utils::slurp_file("$self->{dir}/control_port");
+	chomp $port;
+	my $answer = HTTP::Tiny->new(timeout => 60)
+	  ->post("http://127.0.0.1:$port$path", { content => encode_json($value) });
+	die "$path: $answer->{status} $answer->{content}" if !$answer->{success};
+	return decode_json("[$answer->{content}]")->[0];
+}
+
 sub faults
 {
 	my ($self, @faults) = @_;
-	return $self->ctl('faults', encode_json(\@faults));
+	return $self->post('/faults', \@faults);
 }
 
 sub journal

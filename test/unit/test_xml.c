@@ -256,6 +256,34 @@ test_bad(void)
 	}
 }
 
+/* Expat takes UTF-16 for what it is, with and without a byte order mark. */
+static void
+test_utf16(void)
+{
+	static const char text[] =
+		"<DeleteResult><Deleted><Key>a</Key></Deleted></DeleteResult>";
+	size_t		n = sizeof(text) - 1;
+	char		wide[2 * sizeof(text) + 2];
+	VfS3XmlDocument doc;
+	size_t		i;
+	int			low;
+
+	for (low = 0; low < 2; low++)
+	{
+		/* Little-endian has the letter first and the mark FF FE. */
+		memset(wide, 0, sizeof(wide));
+		memcpy(wide, low == 0 ? "\xFF\xFE" : "\xFE\xFF", 2);
+		for (i = 0; i < n; i++)
+			wide[2 + 2 * i + low] = text[i];
+		heard[0] = '\0';
+		CHECK(!vf_s3_xml_read(wide, 2 * n + 2, &handler, &doc));
+		SAME(doc.fault, "the document is not UTF-8");
+		CHECK(!vf_s3_xml_read(wide + 2, 2 * n, &handler, &doc));
+		SAME(heard, "");
+	}
+	CHECK(!vf_s3_xml_read("<DeleteResult/>", 16, &handler, &doc));
+}
+
 /* Cut anywhere before its last '>', no document may be believed. */
 static void
 test_cut(void)
@@ -546,6 +574,7 @@ main(void)
 	test_round_trip();
 	test_good();
 	test_bad();
+	test_utf16();
 	test_cut();
 	test_error_documents();
 	test_sts();
