@@ -152,6 +152,14 @@ class Stage:
 
     # The application
 
+    def arrive(self, rng):
+        """Sessions fall due all the time."""
+        conn = self.connect()
+        for marker, sessions in self.world.arrivals:
+            if self.over.wait(rng.random() / 15):
+                return
+            self.world.insert(conn, sessions, marker)
+
     def app_deletes(self, rng):
         """Sessions that it deletes itself, where their keys are queued."""
         conn = self.connect()
@@ -299,23 +307,22 @@ class Stage:
 
     def bad_store(self, rng):
         store, end = self.world.store, time.monotonic() + 20
-        for _ in range(rng.randint(1, 3)):
-            store.add_fault(self.fault(rng))
         # What is held goes on a little later, if it is not killed before.
         while not self.over.is_set() and time.monotonic() < end:
             time.sleep(rng.random() / 5)
             store.release()
 
     def fault(self, rng):
+        fault = dict(rng.choice(FAULTS))
         if rng.random() < 0.5:
-            fault = dict(rng.choice(FAULTS))
-        else:
             prefixes = ['%sr%d_%s%d' % (
                 rng.choice(('temp_photos/', 'temp_audio/', 'waveforms/')),
                 self.number, rng.choice(('free', 'pending')),
                 rng.randint(0, 9)) for _ in range(3)]
             fault = {'omit': prefixes} if rng.random() < 0.5 else {
                 'key_errors': {p: rng.choice(KEY_CODES) for p in prefixes}}
+            return {**fault, 'times': rng.randint(1, 4),
+                    'match': {'query': 'delete', 'key': prefixes[0]}}
         return {**fault, 'times': rng.randint(1, 4),
                 'skip': rng.randint(0, 4), 'match': {'query': 'delete'}}
 
@@ -325,7 +332,7 @@ class Stage:
         """Between once and three times, until the server is down."""
         conn = self.connect()
         for _ in range(rng.randint(1, 3)):
-            if self.over.wait(0.05 + rng.random() * self.plan['patience']):
+            if self.over.wait(0.02 + rng.random() * self.plan['patience']):
                 return
             if self.kill(conn, rng):
                 self.over.set()

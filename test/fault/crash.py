@@ -26,7 +26,6 @@ KILLS = ('worker', 'backend', 'postmaster', 'immediate', 'store',
          'terminate', 'cancel', 'terminate', 'cancel')
 
 CONF = '''
-shared_preload_libraries = 'voiceframe_retention'
 voiceframe.databases = 'voiceframe'
 voiceframe.s3_credentials_file = '%(credentials)s'
 voiceframe.naptime = 1
@@ -36,6 +35,7 @@ voiceframe.purge_brake_rows = 1000000000
 voiceframe.s3_concurrency = %(concurrency)d
 voiceframe.s3_max_attempts = 4
 synchronous_commit = %(sync)s
+wal_writer_delay = %(flush)s
 max_connections = 50
 '''
 
@@ -49,7 +49,9 @@ def make_world(directory, options):
                 'aws_secret_access_key = %s\n' % (parts.KEY, parts.SECRET))
     conf = CONF % {
         'credentials': credentials,
+        # What is not flushed on purpose is then lost by a crash.
         'sync': 'on' if options.seed % 2 else 'off',
+        'flush': '200ms' if options.seed % 2 else '5s',
         'batch': rng.choice((5, 8, 12)), 'rate': rng.choice((0, 800)),
         'concurrency': rng.randint(2, 4)}
     store = (parts.Ceph if options.store == 'ceph' else parts.Peer)(
@@ -109,7 +111,7 @@ class Round:
         roles = [('payer1', stage.payer), ('payer2', stage.payer),
                  ('attacher', stage.attacher), ('purger', stage.purger),
                  ('drainer1', stage.drainer), ('killer', stage.killer),
-                 ('gatekeeper', stage.gatekeeper)]
+                 ('gatekeeper', stage.gatekeeper), ('arrivals', stage.arrive)]
         if plan['worker']:
             self.world.admin.query('SELECT vf_worker_start()')
         else:
@@ -117,6 +119,8 @@ class Round:
         if plan['queue']:
             roles.append(('application', stage.app_deletes))
         if plan['bad_store']:
+            self.world.store.faults([stage.fault(self.rng) for _ in range(
+                self.rng.randint(1, 4))])
             roles.append(('store', stage.bad_store))
         for name, function in roles:
             stage.start(name, function)
@@ -148,6 +152,7 @@ class Round:
         parts.wait_for(self.reconnect, 'a connection', 60)
         for conn in self.stage.all:
             conn.close()
+        world.insert_missing()
         parts.wait_for(self.alone, 'the others to be gone', 60)
         parts.wait_for(lambda: store.busy() == 0, 'requests to end', 60)
 

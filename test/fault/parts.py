@@ -68,10 +68,18 @@ class Cluster:
                  "unix_socket_directories = '%s'" % directory,
                  "port = %d" % self.port, "shared_buffers = 16MB",
                  "log_line_prefix = '%m [%p] %b %d '"] + conf
-        if library:
-            lines.append("dynamic_library_path = '%s:$libdir'" % library)
+        self.configure(lines)
+
+    def configure(self, lines):
         with open(os.path.join(self.data, 'postgresql.conf'), 'a') as f:
             f.write('\n'.join(lines) + '\n')
+
+    def preload(self):
+        """From the next start on, from the folder of another build if so."""
+        self.configure(["shared_preload_libraries = 'voiceframe_retention'"])
+        if self.library:
+            self.configure(["dynamic_library_path = '%s:$libdir'"
+                            % self.library])
 
     def running(self):
         return self.child is not None and self.child.poll() is None

@@ -76,12 +76,14 @@ class World:
         self.deleted = set()            # tokens the application deletes
         self.unproven = set()           # keys attached to perhaps too late
         self.must_stay = {}             # key -> SQL that finds its row
+        self.arrivals = []              # (mark, sessions) still to come
         self.admin = None
 
     # Set up
 
     def connect(self):
-        self.admin = self.cluster.connect()
+        self.admin = self.cluster.connect(
+            options='-c synchronous_commit=on')
         return self.admin
 
     def set_up(self):
@@ -96,14 +98,17 @@ class World:
             'permanent/base%d.%s' % (i, x) for x in ('jpg', 'mp3', 'png')],
             'completed') for i in range(BASE)]
         self.load_sessions(base)
+        self.insert(admin, base, 'base')
         admin.query('CREATE EXTENSION voiceframe_retention')
         if self.cluster.library:
             admin.query(
                 "UPDATE pg_proc SET probin = %s WHERE probin LIKE "
                 "'%%voiceframe_retention'" % literal(os.path.join(
                     self.cluster.library, 'voiceframe_retention')))
-            admin.close()
-            admin = self.connect()
+        self.cluster.preload()
+        self.cluster.stop()
+        self.cluster.start()
+        admin = self.connect()
         admin.query('SELECT * FROM vf_configure()')
         admin.query("SELECT * FROM vf_configure_bucket(bucket => %s,"
                     " region => 'us-east-1', endpoint => %s,"
@@ -117,7 +122,13 @@ class World:
 
     def load_sessions(self, sessions):
         self.store.put(sorted({k for s in sessions for k in s.keys}))
-        rows, orders = [], []
+        for s in sessions:
+            self.sessions[s.token] = s
+
+    def insert(self, conn, sessions, marker):
+        """Rows of sessions and their orders, one commit, with a mark."""
+        rows, orders = [], [order_row(marker, None, 'completed',
+                                      email=marker)]
         for s in sessions:
             created, expires = ages(s)
             rows.append('(md5(%s)::uuid, %s, %s, now() AT TIME ZONE \'UTC\''
@@ -129,9 +140,8 @@ class World:
             if s.kind in ('pending', 'paid', 'checkout'):
                 age = '1 hour' if s.kind == 'checkout' else '20 days'
                 orders.append(order_row(s.order(), s.token, s.status, age))
-            self.sessions[s.token] = s
         # What a crash took back is of the round, not of its loading.
-        self.admin.query(
+        conn.query(
             'BEGIN; SET LOCAL synchronous_commit = on;'
             ' INSERT INTO sessions (id, session_token, photo_s3_key,'
             ' audio_s3_key, waveform_s3_key, created_at, expires_at)'
@@ -139,17 +149,33 @@ class World:
                 ', '.join(rows), ORDER_COLUMNS, ', '.join(orders)))
 
     def load_round(self, number, rng):
+        """The first sessions of a round; those to come are in arrivals."""
         sessions = []
         for kind, n in KINDS:
             for i in range(n):
                 sessions.append(make_session(
                     'r%d_%s%d' % (number, kind, i), kind, rng))
-        share_keys([s for s in sessions if s.kind != 'app'], rng)
         rng.shuffle(sessions)
+        first = len(sessions) // 3
+        together = [sessions[:first]] + [
+            sessions[at:at + 9] for at in range(first, len(sessions), 9)]
+        for some_of_them in together:
+            share_keys(some_of_them, rng)
         self.load_sessions(sessions)
+        self.insert(self.admin, together[0], 'r%d_first' % number)
+        self.arrivals = [('r%d_arrive%d' % (number, i), some_of_them)
+                         for i, some_of_them in enumerate(together[1:])]
         self.rounds.append([number, [s.token for s in sessions],
                             {k for s in sessions for k in s.keys}])
         return sessions
+
+    def insert_missing(self):
+        """What did not arrive: the mark tells, for sessions come and go."""
+        for marker, sessions in self.arrivals:
+            if not self.admin.query('SELECT 1 FROM orders WHERE'
+                                    ' stripe_payment_intent_id = '
+                                    + literal(marker)):
+                self.insert(self.admin, sessions, marker)
 
     def forget_old_rounds(self):
         """Take away what the oldest rounds left, past everything."""
@@ -319,8 +345,9 @@ def make_session(token, kind, rng):
 
 
 def share_keys(sessions, rng):
-    """Some have a key in common, whatever becomes of each."""
-    for _ in range(10):
+    """Some that come together have a key in common, whatever they are."""
+    sessions = [s for s in sessions if s.kind != 'app']
+    for _ in range(len(sessions) // 6):
         a, b = rng.sample(sessions, 2)
         b.keys[1] = a.keys[1]
 
