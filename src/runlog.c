@@ -4,8 +4,9 @@
  *	  A record of every run: table vf_run.
  *
  * The start is written and committed before the work, the end after it; a run
- * found "running" whose process is gone was cut off.  Everything here runs as
- * the extension's owner.
+ * found "running" whose process is gone was cut off, and so was one of our own
+ * process when it begins another.  Everything here runs as the extension's
+ * owner.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,13 +40,14 @@ mark_interrupted(const char *kind)
 	VfDbArgs	args = {0};
 
 	vf_db_arg_text(&args, kind);
+	vf_db_arg(&args, INT4OID, Int32GetDatum(MyProcPid));
 	vf_db_run_self("UPDATE {vf}.vf_run r SET outcome = 'interrupted',"
 				" ended_at = pg_catalog.clock_timestamp()"
 				" WHERE r.id IN (SELECT v.id FROM {vf}.vf_run v"
 				   " WHERE v.outcome = 'running' AND v.kind = $1"
-				   " AND NOT EXISTS (SELECT"
+				   " AND (v.pid = $2 OR NOT EXISTS (SELECT"
 				   " FROM pg_catalog.pg_stat_get_activity(v.pid) a"
-				   " WHERE a.backend_start = v.backend_start)"
+				   " WHERE a.backend_start = v.backend_start))"
 				   " FOR UPDATE OF v SKIP LOCKED)", &args);
 }
 
@@ -119,14 +121,18 @@ count_on(const char *kind, const char *outcome, const char *error)
 	vf_db_arg_text(&args, kind);
 	vf_db_arg_text(&args, outcome);
 	vf_db_arg_text(&args, error);
-	return vf_db_run_self("UPDATE {vf}.vf_run SET repeats = repeats + 1,"
+	if (vf_db_run_self("UPDATE {vf}.vf_run SET repeats = repeats + 1,"
 					   " ended_at = pg_catalog.clock_timestamp()"
 					   " WHERE id = (SELECT r.id FROM {vf}.vf_run r"
 					   " WHERE r.id = (SELECT l.id FROM {vf}.vf_run l"
 					   " WHERE l.kind = $1 ORDER BY l.id DESC LIMIT 1)"
 					   " AND r.outcome = $2"
 					   " AND r.error IS NOT DISTINCT FROM $3"
-					   " FOR UPDATE SKIP LOCKED) RETURNING 1", &args) > 0;
+					   " FOR UPDATE SKIP LOCKED) RETURNING 1", &args) == 0)
+		return false;
+	/* Where nothing is to do for days, no other run would come to tell. */
+	mark_interrupted(kind);
+	return true;
 }
 
 void

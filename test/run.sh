@@ -1,17 +1,20 @@
 #!/bin/bash
-# run.sh [lint|unit|fuzz|regress|isolation|tap]...: build, install and test; all
+# run.sh [lint|unit|fuzz|regress|isolation|tap|fault]...: build, install and
+# test; all
 # parts unless some are named.  `make test` calls it, as root on Debian 12; it
 # installs what is missing and runs all the rest as user postgres, in a copy
 # of the tree that is gone afterwards.  Shows only what failed.
 #
 # The last line is "N passed, N failed": one for each check of a lint, of a
-# unit program and of a TAP test, each regress test and each isolation spec; a
-# part that cannot run at all is a failure.  The exit code is 0 when all passed.
+# unit program and of a TAP test, each regress test, each isolation spec and
+# each seed of the crash harness; a part that cannot run at all is a failure.
+# The exit code is 0 when all passed.
 #
 # PG_CONFIG=FILE   another PostgreSQL (then install its packages beforehand)
 # KEEP=1           keep the copy, and say where it is
 # TESTS="a b"      only these regress tests, specs or TAP files (no suffix)
 # FUZZ_SECONDS=N   how long each fuzz target runs (60)
+# SECONDS_A_SEED=n how long the crash harness goes on with each seed (20)
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -205,11 +208,28 @@ part_tap() {
 	done
 }
 
+# A short one, two seeds that are always the same and one that never is; the
+# long one is test/fault/crash.sh.
+part_fault() {
+	local seed code
+	for seed in 1 2 $((RANDOM + 100)); do
+		code=0
+		in_copy env PG_CONFIG="$PG_CONFIG" /usr/bin/python3 \
+			test/fault/crash.py --seed "$seed" --rounds 1000000 \
+			--seconds "${SECONDS_A_SEED:-20}" >"$work/fault.log" 2>&1 ||
+			code=$?
+		count_lines $code "crash harness, seed $seed" "$work/fault.log" \
+			'^[0-9]+ rounds, 0 violations$' '^VIOLATION'
+	done
+}
+
 trap finish EXIT
 trap 'exit 130' INT TERM
 make_copy
 if build; then
-	for part in ${*:-lint unit fuzz regress isolation tap}; do "part_$part"; done
+	for part in ${*:-lint unit fuzz regress isolation tap fault}; do
+		"part_$part"
+	done
 fi
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -1,5 +1,6 @@
 #!/bin/bash
 # ceph.sh start DIR | stop DIR: a real S3 server for tests, Ceph's radosgw.
+# ceph.sh gateway DIR starts a gateway that was killed anew, objects as before.
 #
 # One monitor, one OSD that keeps its objects in memory, one gateway; all on
 # 127.0.0.1, all from empty at every start.  `start` prints the endpoint and
@@ -123,7 +124,7 @@ add_user() {
 }
 
 start() {
-	local n port=${PORT:-}
+	local port=${PORT:-}
 	[ -n "$port" ] || port=$(free_pair)
 	stop_all
 	rm -rf "$dir"/{run,log,mon,osd,rgw,ceph.conf,endpoint}
@@ -141,11 +142,19 @@ start() {
 	daemon osd ceph-osd -f -i 0
 	add_user vfowner
 	add_user vfother
-	daemon rgw radosgw -f -n client.rgw
+	echo "http://127.0.0.1:$port" >"$dir/endpoint"
+	gateway
+}
 
+gateway() {
+	local n port
+	export CEPH_CONF=$dir/ceph.conf CEPH_ARGS="--conf $dir/ceph.conf"
+	read -r port <"$dir/endpoint"
+	port=${port##*:}
+	daemon rgw radosgw -f -n client.rgw
 	for n in $(seq 600); do
 		if answers "$port"; then
-			echo "http://127.0.0.1:$port" | tee "$dir/endpoint"
+			cat "$dir/endpoint"
 			return 0
 		fi
 		kill -0 "$(cat "$dir/run/rgw.pid")" 2>/dev/null || break
@@ -160,5 +169,6 @@ dir=${2:-}
 case ${1:-}:$dir in
 start:/*) start || { stop_all; exit 1; } ;;
 stop:/*) stop_all ;;
-*) echo "usage: ceph.sh start|stop /DIR" >&2; exit 2 ;;
+gateway:/*) gateway ;;
+*) echo "usage: ceph.sh start|stop|gateway /DIR" >&2; exit 2 ;;
 esac

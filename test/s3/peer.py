@@ -3,6 +3,7 @@
 
   peer.py --dir DIR [--port N] [--bucket B]... [--key K] [--secret S]
           [--token T] [--region R] [--domain D]... [--tls CERT KEY] [--keep]
+          [--durable]
 
 It verifies what a careless store lets pass (signature, region, clock, digest,
 size: see peer_s3.py), does what a script tells it to do wrong (see
@@ -21,7 +22,10 @@ DIR/journal has lines of JSON, written before the next step is done:
 
 A test that kills a client between request and settle lets the peer "hold"
 (not acted yet) or be "late" (acted, not answered).  Objects live in memory;
-a stop by SIGTERM writes them to DIR/store and --keep starts from there.
+a stop by SIGTERM writes them to DIR/store and --keep starts from there.  With
+--durable each change to an object also goes to DIR/changes before its answer,
+so that they survive SIGKILL too (versions and markers included, the state of
+versioning not).
 Control: HTTP on control_port, see peerctl.py.
 """
 import argparse
@@ -162,6 +166,42 @@ class Peer:
         if options.keep and os.path.exists(self.path('store')):
             with open(self.path('store'), 'rb') as f:
                 self.store.buckets.update(pickle.load(f))
+        self.busy = 0
+        if options.durable:
+            self.make_durable()
+
+    def make_durable(self):
+        """Take in what was written since the last stop, and go on writing."""
+        path = self.path('changes')
+        if self.options.keep and os.path.exists(path):
+            with open(path, 'rb') as f:
+                self.replay(f)
+            self.save()
+        changes = open(path, 'wb')
+
+        def watch(name, bucket):
+            def tell(*change):
+                pickle.dump((name,) + change, changes)
+                changes.flush()
+            bucket.tell = tell
+            return bucket
+        self.store.watch = watch
+        for name, bucket in self.store.buckets.items():
+            watch(name, bucket)
+
+    def replay(self, f):
+        try:
+            while True:
+                name, what, *rest = pickle.load(f)
+                getattr(self.store.new_bucket(name), what)(*rest)
+        except (EOFError, pickle.UnpicklingError):
+            pass                        # the last one was cut: not answered
+
+    def save(self):
+        # Renamed into place: a kill while writing must not lose the old one.
+        with open(self.path('store.new'), 'wb') as f:
+            pickle.dump(self.store.buckets, f)
+        os.rename(self.path('store.new'), self.path('store'))
 
     def present(self, files):
         """This certificate and key to whoever connects from now on."""
@@ -197,7 +237,12 @@ class Peer:
                 if self.cut_request(wire):
                     return
                 request = wire.read_request()
-                if not self.handle(wire, connection, request):
+                self.count_busy(1)
+                try:
+                    again = self.handle(wire, connection, request)
+                finally:
+                    self.count_busy(-1)
+                if not again:
                     return
         except (Gone, OSError):
             pass
@@ -215,6 +260,10 @@ class Peer:
         wire.read_only(fault['cut_request'])
         self.note('sent', 0, how='request cut', bytes=0)
         return True
+
+    def count_busy(self, n):
+        with self.lock:
+            self.busy += n
 
     def handle(self, wire, connection, request):
         """True if the connection may go on."""
@@ -433,12 +482,23 @@ class Peer:
                         'requests': self.numbers['request'], **self.tally}
         elif what == ('POST', '/put'):
             with self.store.lock:
-                b = self.store.buckets.setdefault(
-                    given['bucket'], peer_s3.Bucket())
+                b = self.store.new_bucket(given['bucket'])
                 for key in given['keys']:
                     b.push(key, given.get('body', 'object').encode(),
                            self.store.now())
             return len(given['keys'])
+        elif what == ('POST', '/remove'):
+            with self.store.lock:
+                b = self.store.new_bucket(given['bucket'])
+                for key in given['keys']:
+                    b.delete(key, None, self.store.now())
+        elif what == ('POST', '/have'):
+            with self.store.lock:
+                b = self.store.new_bucket(given['bucket'])
+                return [k for k in given['keys'] if b.live(k)]
+        elif what == ('GET', '/busy'):
+            with self.lock:
+                return self.busy
         elif what == ('POST', '/set'):
             self.set(given)
         else:
@@ -495,8 +555,10 @@ class Peer:
         with self.script.condition:
             self.script.stopping = True
             self.script.condition.notify_all()
-        with self.store.lock, open(self.path('store'), 'wb') as f:
-            pickle.dump(self.store.buckets, f)
+        with self.store.lock:
+            self.save()
+        if self.options.durable:
+            os.unlink(self.path('changes'))
         for name in ('port', 'control_port', 'pid'):
             os.unlink(self.path(name))
         # Threads may wait for clients that never speak again.
@@ -516,6 +578,7 @@ def main():
     p.add_argument('--domain', action='append', default=[])
     p.add_argument('--tls', nargs=2, metavar=('CERT', 'KEY'))
     p.add_argument('--keep', action='store_true')
+    p.add_argument('--durable', action='store_true')
     options = p.parse_args()
     options.domain = options.domain or ['s3.peer.test', 'localhost']
     os.makedirs(options.dir, exist_ok=True)

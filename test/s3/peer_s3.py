@@ -131,6 +131,13 @@ class Bucket:
     def __init__(self):
         self.objects, self.versioning, self.serial = {}, '', 0
 
+    @staticmethod
+    def tell(*change):
+        """Called for each change, before it is answered for."""
+
+    def __getstate__(self):
+        return {n: v for n, v in self.__dict__.items() if n != 'tell'}
+
     def live(self, key):
         versions = self.objects.get(key)
         if versions and versions[-1][2] is not None:
@@ -142,6 +149,7 @@ class Bucket:
         return sorted((k for k in self.objects if self.live(k)), key=order)
 
     def push(self, key, body, now):
+        self.tell('push', key, body, now)
         self.serial += 1
         vid = 'v%06d' % self.serial if self.versioning == 'Enabled' else 'null'
         etag = '' if body is None else hashlib.md5(body).hexdigest()
@@ -156,6 +164,7 @@ class Bucket:
     def delete(self, key, version, now):
         """(version id or None, a marker was written or removed)"""
         if version is not None:
+            self.tell('delete', key, version, now)
             kept = [v for v in self.objects.get(key, []) if v[0] != version]
             gone = [v for v in self.objects.get(key, []) if v[0] == version]
             self.objects[key] = kept
@@ -164,6 +173,7 @@ class Bucket:
             return version, bool(gone) and gone[0][2] is None
         if self.versioning:
             return self.push(key, None, now), True
+        self.tell('delete', key, version, now)
         self.objects.pop(key, None)
         return None, False
 
@@ -181,6 +191,13 @@ class Store:
         self.spent = {}                 # prefix: keys left, and when it was
         self.conditions = 'honour'      # or 'ignore', or 'refuse'
         self.lock = threading.Lock()
+        self.watch = lambda name, bucket: bucket    # sees each new bucket
+
+    def new_bucket(self, name):
+        """The bucket of that name, made if there is none."""
+        if name not in self.buckets:
+            self.buckets[name] = self.watch(name, Bucket())
+        return self.buckets[name]
 
     def now(self):
         return time.time() + self.clock
@@ -298,7 +315,7 @@ class Store:
         if not request.bucket:
             raise Refusal(501, 'NotImplemented', 'no bucket is named')
         if method == 'PUT' and not request.key and not query:
-            self.buckets.setdefault(request.bucket, Bucket())
+            self.new_bucket(request.bucket)
             return Answer(200, headers={'Location': '/' + request.bucket})
         bucket = self.buckets.get(request.bucket)
         if bucket is None:
