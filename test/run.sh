@@ -1,9 +1,9 @@
 #!/bin/bash
 # run.sh [lint|unit|fuzz|regress|isolation|tap|fault]...: build, install and
-# test; all
-# parts unless some are named.  `make test` calls it, as root on Debian 12; it
-# installs what is missing and runs all the rest as user postgres, in a copy
-# of the tree that is gone afterwards.  Shows only what failed.
+# test; all parts unless some are named.  `make test` calls it, as root on
+# Debian 12; it installs what is missing and runs all the rest as user
+# postgres, in a copy of the tree that is gone afterwards.  Shows only what
+# failed.
 #
 # The last line is "N passed, N failed": one for each check of a lint, of a
 # unit program and of a TAP test, each regress test, each isolation spec and
