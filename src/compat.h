@@ -9,6 +9,7 @@
 #define VF_COMPAT_H
 
 #include "common/jsonapi.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #ifndef FRONTEND				/* the unit tests of a pure reader */
 #include "miscadmin.h"
