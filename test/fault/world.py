@@ -126,7 +126,11 @@ class World:
             self.sessions[s.token] = s
 
     def insert(self, conn, sessions, marker):
-        """Rows of sessions and their orders, one commit, with a mark."""
+        """Rows of sessions and their orders, one commit, with a mark.
+
+        It is as durable as the connection's commits are: what a crash takes
+        back, mark and all, comes again.
+        """
         rows, orders = [], [order_row(marker, None, 'completed',
                                       email=marker)]
         for s in sessions:
@@ -140,10 +144,8 @@ class World:
             if s.kind in ('pending', 'paid', 'checkout'):
                 age = '1 hour' if s.kind == 'checkout' else '20 days'
                 orders.append(order_row(s.order(), s.token, s.status, age))
-        # What a crash took back is of the round, not of its loading.
         conn.query(
-            'BEGIN; SET LOCAL synchronous_commit = on;'
-            ' INSERT INTO sessions (id, session_token, photo_s3_key,'
+            'BEGIN; INSERT INTO sessions (id, session_token, photo_s3_key,'
             ' audio_s3_key, waveform_s3_key, created_at, expires_at)'
             ' VALUES %s; INSERT INTO orders (%s) VALUES %s; COMMIT' % (
                 ', '.join(rows), ORDER_COLUMNS, ', '.join(orders)))
