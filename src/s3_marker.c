@@ -23,21 +23,23 @@ typedef struct Field
 	size_t		offset;
 	size_t		size;
 	bool		required;
-	bool		digits;
+	const char *allowed;		/* NULL: any character */
 } Field;
 
-#define FIELD(name, required, digits) \
+#define DIGITS "0123456789"
+
+#define FIELD(name, required, allowed) \
 	{#name, offsetof(VfS3Marker, name), sizeof(((VfS3Marker *) 0)->name), \
-	required, digits}
+	required, allowed}
 
 static const Field fields[] = {
-	FIELD(system, true, true),
-	FIELD(database, true, true),
-	FIELD(start, true, false),
-	FIELD(heartbeat, false, false),
-	FIELD(name, false, false),
-	FIELD(host, false, false),
-	FIELD(pid, false, true),
+	FIELD(system, true, DIGITS),
+	FIELD(database, true, DIGITS),
+	FIELD(start, true, DIGITS "abcdef"),
+	FIELD(heartbeat, false, NULL),
+	FIELD(name, false, NULL),
+	FIELD(host, false, NULL),
+	FIELD(pid, false, DIGITS),
 };
 
 #define NFIELDS ((int) (sizeof(fields) / sizeof(fields[0])))
@@ -82,7 +84,8 @@ put_value(Writer *w, const char *value)
 	{
 		unsigned char c = (unsigned char) *value;
 
-		if (c >= ' ' && c <= '~' && c != '%')
+		/* A % stays: what was read is written again as it was. */
+		if (c >= ' ' && c <= '~')
 		{
 			put(w, *value);
 			continue;
@@ -167,9 +170,9 @@ read_field(const Field *f, const char *from, size_t len, VfS3Marker *marker)
 			return false;
 		len = f->size - 1;
 	}
-	for (size_t i = 0; f->digits && i < len; i++)
+	for (size_t i = 0; f->allowed != NULL && i < len; i++)
 	{
-		if (from[i] < '0' || from[i] > '9')
+		if (strchr(f->allowed, from[i]) == NULL)
 			return false;
 	}
 	memcpy(to, from, len);

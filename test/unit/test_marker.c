@@ -46,6 +46,8 @@ static const Case cases[] = {
 	{HEAD "generation: 3\n" FLAGS "system: x\ndatabase: 5\nstart: 0\n", false},
 	{HEAD "generation: 3\n" FLAGS
 		"system: 1\ndatabase: 12345678901234567\nstart: 0\n", false},
+	{HEAD "generation: 3\n" FLAGS "system: 1\ndatabase: 5\nstart: 0x\n",
+	false},
 	{GOOD "generation: 4\n", false},
 	{GOOD "released: yes\n", false},
 	{GOOD "start: 11\n", false},
@@ -137,6 +139,7 @@ test_writing(void)
 {
 	static VfS3Marker m;
 	VfS3Marker	back;
+	VfS3Marker	again;
 	char		text[VF_S3_MARKER_MAX];
 	size_t		len;
 
@@ -154,7 +157,10 @@ test_writing(void)
 	CHECK(back.generation == m.generation);
 	CHECK(back.released && !back.settled);
 	CHECK(vf_s3_marker_same_holder(&m, &back));
-	SAME(back.host, "a%0Areleased: no%0A%FF%25");
+	SAME(back.host, "a%0Areleased: no%0A%FF%");
+	len = vf_s3_marker_write(&back, text, sizeof(text));
+	CHECK(read_copy(text, len, &again));
+	CHECK(memcmp(&again, &back, sizeof(back)) == 0);
 	CHECK(strlen(back.name) == sizeof(back.name) - 1);
 }
 
@@ -192,24 +198,24 @@ test_judging(void)
 		VfS3MarkerState normal;
 		VfS3MarkerState adopted;
 	}			t[] = {
-		{"me", false, true, 10, 5, VF_S3_MARKER_OURS, VF_S3_MARKER_FREE},
-		{"me", false, true, 10, 5000, VF_S3_MARKER_OURS, VF_S3_MARKER_FREE},
-		{"me", false, true, 10, -1, VF_S3_MARKER_OURS, VF_S3_MARKER_FREE},
-		{"me", false, false, 10, 5, VF_S3_MARKER_FREE, VF_S3_MARKER_FREE},
-		{"me", true, true, 10, 5, VF_S3_MARKER_FREE, VF_S3_MARKER_FREE},
-		{"me", false, true, 11, 5, VF_S3_MARKER_AHEAD, VF_S3_MARKER_FREE},
-		{"you", false, true, 9, 5, VF_S3_MARKER_LIVES, VF_S3_MARKER_LIVES},
-		{"you", false, false, 9, 5, VF_S3_MARKER_LIVES, VF_S3_MARKER_LIVES},
-		{"you", false, true, 99, 5, VF_S3_MARKER_LIVES, VF_S3_MARKER_LIVES},
-		{"you", false, true, 9, 899, VF_S3_MARKER_LIVES, VF_S3_MARKER_LIVES},
-		{"you", false, true, 9, -1, VF_S3_MARKER_LIVES, VF_S3_MARKER_LIVES},
-		{"you", false, true, 9, 900, VF_S3_MARKER_FREE, VF_S3_MARKER_FREE},
-		{"you", false, true, 10, 900, VF_S3_MARKER_FREE, VF_S3_MARKER_FREE},
-		{"you", false, true, 11, 900, VF_S3_MARKER_AHEAD, VF_S3_MARKER_FREE},
-		{"you", true, true, 10, 1, VF_S3_MARKER_FREE, VF_S3_MARKER_FREE},
-		{"you", true, true, 11, 1, VF_S3_MARKER_AHEAD, VF_S3_MARKER_FREE}
+		{"aa", false, true, 10, 5, VF_S3_MARKER_OURS, VF_S3_MARKER_FREE},
+		{"aa", false, true, 10, 5000, VF_S3_MARKER_OURS, VF_S3_MARKER_FREE},
+		{"aa", false, true, 10, -1, VF_S3_MARKER_OURS, VF_S3_MARKER_FREE},
+		{"aa", false, false, 10, 5, VF_S3_MARKER_FREE, VF_S3_MARKER_FREE},
+		{"aa", true, true, 10, 5, VF_S3_MARKER_FREE, VF_S3_MARKER_FREE},
+		{"aa", false, true, 11, 5, VF_S3_MARKER_AHEAD, VF_S3_MARKER_FREE},
+		{"bb", false, true, 9, 5, VF_S3_MARKER_LIVES, VF_S3_MARKER_LIVES},
+		{"bb", false, false, 9, 5, VF_S3_MARKER_LIVES, VF_S3_MARKER_LIVES},
+		{"bb", false, true, 99, 5, VF_S3_MARKER_LIVES, VF_S3_MARKER_LIVES},
+		{"bb", false, true, 9, 899, VF_S3_MARKER_LIVES, VF_S3_MARKER_LIVES},
+		{"bb", false, true, 9, -1, VF_S3_MARKER_LIVES, VF_S3_MARKER_LIVES},
+		{"bb", false, true, 9, 900, VF_S3_MARKER_FREE, VF_S3_MARKER_FREE},
+		{"bb", false, true, 10, 900, VF_S3_MARKER_FREE, VF_S3_MARKER_FREE},
+		{"bb", false, true, 11, 900, VF_S3_MARKER_AHEAD, VF_S3_MARKER_FREE},
+		{"bb", true, true, 10, 1, VF_S3_MARKER_FREE, VF_S3_MARKER_FREE},
+		{"bb", true, true, 11, 1, VF_S3_MARKER_AHEAD, VF_S3_MARKER_FREE}
 	};
-	VfS3Marker	self = found("me", false, true, 0, 0).marker;
+	VfS3Marker	self = found("aa", false, true, 0, 0).marker;
 	VfS3MarkerFound f;
 	char		label[8];
 
@@ -225,10 +231,10 @@ test_judging(void)
 	}
 
 	/* Another database of this server is another holder. */
-	f = found("me", false, true, 1, 5);
+	f = found("aa", false, true, 1, 5);
 	strcpy(f.marker.database, "3");
 	CHECK(vf_s3_marker_judge(&f, &self, 10, true) == VF_S3_MARKER_LIVES);
-	f = found("me", false, true, 1, 5);
+	f = found("aa", false, true, 1, 5);
 	strcpy(f.marker.system, "3");
 	CHECK(vf_s3_marker_judge(&f, &self, 10, true) == VF_S3_MARKER_LIVES);
 
