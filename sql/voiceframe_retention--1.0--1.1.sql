@@ -217,6 +217,13 @@ REVOKE ALL ON FUNCTION vf_undo_purge(bigint), vf_undo_purge(text),
 	vf_hold(text, timestamptz, text), vf_release(text), vf_erase_session(text)
 	FROM PUBLIC;
 
+/* ---- arguments ------------------------------------------------------------------
+ *
+ * A null that did nothing looked like success.
+ */
+ALTER FUNCTION vf_pause(text) CALLED ON NULL INPUT;
+ALTER FUNCTION vf_outbox_cancel(bigint, text) CALLED ON NULL INPUT;
+
 /* ---- pace ----------------------------------------------------------------------- */
 
 ALTER TABLE vf_bucket ADD COLUMN batch_keys integer NOT NULL DEFAULT 1000

@@ -158,6 +158,10 @@ vf_drain_probe(VfS3Client *client, const VfSource *source, VfHttpTick tick,
 
 	/* A HEAD answers 404 for a missing bucket as for a missing key. */
 	vf_s3_head_bucket(client, PROBE_TIMEOUT, tick, arg, answer);
+
+	/* Nor does it say what a 400 is about, such as a token that expired. */
+	if (answer->status == 400)
+		vf_s3_list_probe(client, "", PROBE_TIMEOUT, tick, arg, answer);
 	if (answer->class != VF_S3_OK)
 		return VF_PROBE_FAILED;
 	for (int i = 0; i < n; i++)

@@ -40,12 +40,15 @@ require_registered(void)
 Datum
 vf_sql_pause(PG_FUNCTION_ARGS)
 {
-	char	   *reason = text_to_cstring(PG_GETARG_TEXT_PP(0));
-
 	vf_sql_require_owner("vf_pause()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the reason must not be null"),
+				 errhint("It is shown to whoever finds the pause.")));
 	vf_db_open(false);
 	require_registered();
-	vf_source_set_pause(reason);
+	vf_source_set_pause(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	vf_db_close();
 	PG_RETURN_VOID();
 }
@@ -87,11 +90,18 @@ vf_sql_outbox_retry(PG_FUNCTION_ARGS)
 Datum
 vf_sql_outbox_cancel(PG_FUNCTION_ARGS)
 {
-	int64		id = PG_GETARG_INT64(0);
-	char	   *reason = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	int64		id;
+	char	   *reason;
 	int64		keys;
 
 	vf_sql_require_owner("vf_outbox_cancel()");
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("vf_outbox_cancel needs an id and a reason"),
+				 errhint("vf_outbox has the ids; the reason stays on record with the keys.")));
+	id = PG_GETARG_INT64(0);
+	reason = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (reason[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -216,7 +216,9 @@ static bool in_pieces;
 static bool
 read_document(void)
 {
-	static const VfS3XmlHandler handler = {on_deleted, on_failed, NULL};
+	static const VfS3XmlHandler handler = {
+		.deleted = on_deleted, .failed = on_failed
+	};
 	VfS3XmlDocument doc;
 	long		before = held;
 	bool		ok,

@@ -64,7 +64,7 @@ vf_http_open(MemoryContext cxt, const VfHttpOptions *opt)
 {
 	(void) cxt;
 	(void) opt;
-	return malloc(1);
+	return malloc(sizeof(struct VfHttpClient));
 }
 
 void
