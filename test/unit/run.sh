@@ -56,8 +56,7 @@ build_and_run() {
 build_and_run test_sign -DFRONTEND "$here/test_sign.c" "$src/s3_sign.c" \
 	"$src/digest.c" "${pg_libs[@]}"
 build_and_run test_schedule "$here/test_schedule.c" "$src/schedule.c" \
-	"$src/schedule_pace.c" \
-	"${pg_libs[@]}"
+	"$src/schedule_pace.c" "${pg_libs[@]}"
 build_and_run test_xml "$here/test_xml.c" "$src/s3_xml.c" -lexpat
 build_and_run test_cred "$here/test_cred.c" "$src/s3_cred_parse.c" \
 	"$src/s3_cred_url.c"
@@ -91,13 +90,15 @@ build_and_run test_cred_find "$here/test_cred_find.c" "$here/fake_server.c" \
 plain=(-DFRONTEND -fno-sanitize=all)
 "$cc" "${flags[@]}" "${plain[@]}" -c -o "$work/plain_digest.o" \
 	"$src/digest.c" || failed=$((failed + 1))
+"$cc" "${flags[@]}" "${plain[@]}" -c -o "$work/plain_json.o" \
+	"$src/s3_cred_json.c" || failed=$((failed + 1))
 "$cc" "${flags[@]}" -fno-sanitize=all \
 	-include "$here/unfailing.h" -c -o "$work/plain_fake.o" \
 	"$here/fake_server.c" || failed=$((failed + 1))
 build_and_run test_nomem -fno-sanitize=all "$here/test_nomem.c" \
 	"$work/plain_fake.o" "$src/s3.c" "$src/s3_judge.c" "$src/s3_delete.c" \
 	"$src/s3_probe.c" "$src/s3_class.c" "$src/s3_name.c" "$src/s3_xml.c" \
-	"$src/s3_sign.c" "$src/s3_cred.c" "$src/s3_cred_parse.c" \
+	"$src/s3_sign.c" "$work/plain_json.o" "${cred[@]:1}" \
 	"$work/plain_digest.o" -lexpat -lm "${pg_libs[@]}"
 
 echo "$passed passed, $failed failed"
