@@ -26,6 +26,10 @@ OBJS = \
 	src/retain.o \
 	src/drain.o \
 	src/drain_wave.o \
+	src/drain_keep.o \
+	src/drain_send.o \
+	src/drain_judge.o \
+	src/drain_versions.o \
 	src/drain_client.o \
 	src/drain_lookup.o \
 	src/drain_cred.o \
@@ -53,6 +57,7 @@ OBJS = \
 	src/sweep.o \
 	src/s3.o \
 	src/s3_delete.o \
+	src/s3_versions.o \
 	src/s3_probe.o \
 	src/s3_judge.o \
 	src/s3_class.o \

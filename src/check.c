@@ -21,6 +21,7 @@
 #include "drain_client.h"
 #include "lease.h"
 #include "s3_class.h"
+#include "settings.h"
 
 #define BUDGET_MS 10000
 #define MAX_LINES 9
@@ -166,13 +167,20 @@ check_versioning(Check *c)
 {
 	VfS3Answer	a;
 	VfS3Versioning versioning;
+	bool		mfa_delete;
 
 	vf_s3_get_versioning(c->client, time_left(c), c->tick, c->arg, &a,
-						 &versioning);
-	if (a.class == VF_S3_OK && versioning == VF_S3_VERSIONING_ENABLED)
+						 &versioning, &mfa_delete);
+	if (a.class == VF_S3_OK && versioning != VF_S3_VERSIONING_OFF &&
+		vf_s3_delete_versions)
+		add_line(c, "versioning", !mfa_delete, mfa_delete ?
+				 "versions are deleted with a second factor only" :
+				 "enabled: every version of a key is deleted",
+				 vf_s3_cure("MfaDelete"));
+	else if (a.class == VF_S3_OK && versioning == VF_S3_VERSIONING_ENABLED)
 		add_line(c, "versioning", false,
 				 "enabled: a delete leaves the bytes under a delete marker",
-				 "Add a lifecycle rule that expires noncurrent versions, or objects stay in storage and in the bill.");
+				 "Switch voiceframe.s3_delete_versions on, or add a lifecycle rule that expires noncurrent versions; else objects stay in storage and in the bill.");
 	else
 		add_answer(c, "versioning", &a,
 				   versioning == VF_S3_VERSIONING_SUSPENDED ?

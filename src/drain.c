@@ -195,6 +195,7 @@ typedef struct Claim
 	Drain	   *drain;
 	const VfBucket *bucket;
 	VfWave	   *wave;
+	bool		versions;		/* every version of a key is to go */
 } Claim;
 
 /*
@@ -213,7 +214,8 @@ claim(void *arg)
 	vf_source_recheck(d->source);
 	wave->lease_until = now + VF_WAVE_LEASE * USECS_PER_SEC;
 	wave->entries = vf_outbox_claim(bucket->endpoint, bucket->bucket, now,
-									wave->lease_until, vf_s3_concurrency,
+									wave->lease_until,
+									c->versions ? 1 : vf_s3_concurrency,
 									&wave->n);
 	if (wave->n == 0)
 		return;
@@ -249,12 +251,75 @@ show_in_flight(Drain *d, int64 keys)
 		pg_atomic_write_u64(&d->opt->slot->keys_in_flight, keys);
 }
 
+/* A VfDbBody. */
+static void
+expand_versions(void *arg)
+{
+	Claim	   *c = arg;
+
+	vf_source_recheck(c->drain->source);
+	vf_wave_expand_versions(c->wave, c->drain->source);
+}
+
+/* Put the versions of each key in its place. */
+static void
+list_versions(Claim *c, VfS3Client *client)
+{
+	Drain	   *d = c->drain;
+	ErrorData  *error;
+
+	d->stop = !vf_wave_list_versions(c->wave, client, d->opt->tick,
+									 d->opt->tick_arg);
+	if (d->stop)
+		return;
+	error = vf_db_try(expand_versions, c);
+	if (error != NULL)
+		fail(d, error);
+	vf_db_commit();
+	vf_db_assert_idle("the drain");
+}
+
+/*
+ * Is every version of a key to go?  False, with the failure noted, if that
+ * cannot be known or done.
+ */
+static bool
+look_at_versions(Drain *d, VfS3Client *client, const VfBucket *bucket,
+				 bool *versions)
+{
+	VfS3Answer	answer;
+	VfS3Versioning versioning;
+	bool		mfa_delete;
+
+	*versions = false;
+	if (!vf_s3_delete_versions)
+		return true;
+	vf_db_commit();
+	vf_db_assert_idle("the look at versioning");
+	vf_s3_get_versioning(client, VF_WAVE_TIMEOUT, d->opt->tick,
+						 d->opt->tick_arg, &answer, &versioning, &mfa_delete);
+	if (answer.class != VF_S3_OK)
+	{
+		note_failure(d, bucket, answer.code, answer.message,
+					 answer.retry_after);
+		return false;
+	}
+	*versions = versioning != VF_S3_VERSIONING_OFF;
+	if (!*versions || !mfa_delete)
+		return true;
+	note_failure(d, bucket, "MfaDelete",
+				 "the bucket deletes versions with a second factor only",
+				 HOLD_SECONDS);
+	return false;
+}
+
 /* One wave; false when the bucket has nothing more, fails, or we must stop. */
 static bool
-run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket, VfPace *pace)
+run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket, VfPace *pace,
+		 bool versions)
 {
 	VfWave		wave;
-	Claim		c = {d, bucket, &wave};
+	Claim		c = {d, bucket, &wave, versions};
 	VfOutboxCounts before = d->result->counts;
 	ErrorData  *error;
 	bool		more;
@@ -275,7 +340,11 @@ run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket, VfPace *pace)
 		return false;
 	vf_db_assert_idle("the drain");
 	show_in_flight(d, vf_wave_keys(&wave));
-	d->stop = !vf_wave_send(&wave, client, d->opt->tick, d->opt->tick_arg);
+	if (versions)
+		list_versions(&c, client);
+	if (!d->stop)
+		d->stop = !vf_wave_send(&wave, client, d->opt->tick,
+								d->opt->tick_arg);
 	show_in_flight(d, 0);
 	vf_wave_settle(&wave, &d->result->counts);
 	if (pace->changed)
@@ -321,6 +390,7 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 											  d->opt->tick, d->opt->tick_arg,
 											  &answer);
 	VfPace		pace;
+	bool		versions;
 	int64		max_age = VF_LEASE_BEGIN;
 	MemoryContext old;
 	bool		more;
@@ -343,6 +413,11 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 		vf_s3_close(client);
 		return;
 	}
+	if (!look_at_versions(d, client, bucket, &versions))
+	{
+		vf_s3_close(client);
+		return;
+	}
 	vf_bucket_load_pace(bucket, &pace);
 	do
 	{
@@ -350,7 +425,8 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 		MemoryContextReset(d->wave_context);
 		old = MemoryContextSwitchTo(d->wave_context);
 		more = hold_lease(d, client, bucket, max_age) &&
-			run_wave(d, client, bucket, &pace) && renew(d, client, bucket);
+			run_wave(d, client, bucket, &pace, versions) &&
+			renew(d, client, bucket);
 		max_age = VF_LEASE_RENEW;
 		MemoryContextSwitchTo(old);
 	} while (more && !enough(d));

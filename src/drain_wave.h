@@ -34,6 +34,8 @@ typedef struct VfWaveRequest
 	bool		finished;
 } VfWaveRequest;
 
+typedef struct VfWaveListing VfWaveListing;
+
 typedef struct VfWave
 {
 	TimestampTz lease_until;
@@ -45,6 +47,11 @@ typedef struct VfWave
 	VfWaveRequest **requests;
 	int			n_requests;
 	int			max_requests;
+
+	/* versions, where they are asked for (drain_versions.c) */
+	struct VfWaveListing *listings;
+	int			n_listings;
+	int		  **pending;		/* per entry, per key: not known to be gone */
 
 	/* what the bucket had to say */
 	bool		answered;		/* at least one request was carried out */
@@ -64,6 +71,15 @@ extern void vf_wave_cancel_outside(VfWave *wave, int64 *cancelled);
 extern void vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
 									  int64 *cancelled);
 extern void vf_wave_prepare(VfWave *wave);
+
+/*
+ * Where every version is to go: list them, with no transaction open; false if
+ * tick stopped it.  Then, in a new one, look at the references again and make
+ * the requests anew.
+ */
+extern bool vf_wave_list_versions(VfWave *wave, VfS3Client *client,
+								  VfHttpTick tick, void *arg);
+extern void vf_wave_expand_versions(VfWave *wave, const VfSource *source);
 
 /* Keys in the wave's requests. */
 extern int64 vf_wave_keys(const VfWave *wave);

@@ -51,6 +51,7 @@ typedef struct VfS3Key
 {
 	const char *key;			/* UTF-8 */
 	size_t		len;
+	const char *version;		/* NULL: whatever is there now */
 	VfS3Class	class;			/* VF_S3_OK: deleted, or was never there */
 	char		code[64];		/* "" when class is VF_S3_OK */
 	char		message[128];	/* for people; carries no key */
@@ -97,6 +98,31 @@ extern VfS3Delete *vf_s3_delete_wait(VfS3Client *client,
 									 VfHttpTick tick, void *arg);
 extern int	vf_s3_in_flight(const VfS3Client *client);
 
+/*
+ * The versions of one key, delete markers among them: those whose key is equal
+ * byte for byte, not those that begin with it.
+ */
+typedef struct VfS3Listing
+{
+	const char *key;			/* UTF-8 */
+	size_t		len;
+	int			timeout_ms;		/* of each request */
+
+	VfS3Answer	answer;			/* of the last request */
+	bool		done;			/* answered, to the end */
+	int			n;
+	char	  **versions;		/* ids, palloc'd in the client's context */
+} VfS3Listing;
+
+/*
+ * List them all, so many at a time, and none begun after the deadline
+ * (vf_s3_clock_ms()).  False if tick said to stop.  No delete may be in flight.
+ */
+extern bool vf_s3_list_versions(VfS3Client *client, VfS3Listing *listings,
+								int n, int concurrency, int64 deadline,
+								VfHttpTick tick, void *arg);
+extern int64 vf_s3_clock_ms(void);
+
 /* Single requests, each waited for.  tick as above; false counts as timeout. */
 typedef enum VfS3Versioning
 {
@@ -109,7 +135,8 @@ extern void vf_s3_head_bucket(VfS3Client *client, int timeout_ms,
 							  VfHttpTick tick, void *arg, VfS3Answer *answer);
 extern void vf_s3_get_versioning(VfS3Client *client, int timeout_ms,
 								 VfHttpTick tick, void *arg,
-								 VfS3Answer *answer, VfS3Versioning *result);
+								 VfS3Answer *answer, VfS3Versioning *result,
+								 bool *mfa_delete);
 /* Up to one key under the prefix; proves the right to list. */
 extern void vf_s3_list_probe(VfS3Client *client, const char *prefix,
 							 int timeout_ms, VfHttpTick tick, void *arg,

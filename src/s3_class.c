@@ -137,11 +137,16 @@ static const ClassRow rows[] = {
 	{KEY, 0, "EmptyKey", VF_S3_KEY_FINAL,
 	"Store NULL instead of an empty key."},
 
+	{REQUEST, 0, "MfaDelete", VF_S3_BUCKET,
+		"Switch MFA delete off in the bucket, or switch "
+	"voiceframe.s3_delete_versions off: versions then stay under delete "
+	"markers."},
+
 	/* Who we are, and when. */
 	{REQUEST, 403, "AccessDenied", VF_S3_BUCKET, CURE_RIGHTS},
 	{KEY, 0, "AccessDenied", VF_S3_KEY_FINAL,
-		"Look for an object lock, a legal hold or a bucket policy that "
-	"protects the object, then call vf_outbox_retry()."},
+		"Look for an object lock, a legal hold, MFA delete or a bucket policy "
+	"that protects the object, then call vf_outbox_retry()."},
 	{REQUEST, 0, "AllAccessDisabled", VF_S3_BUCKET, CURE_RIGHTS},
 	{REQUEST, 0, "Forbidden", VF_S3_BUCKET, CURE_RIGHTS},
 	{REQUEST, 401, "Unauthorized", VF_S3_BUCKET, CURE_KEYS},

@@ -21,12 +21,20 @@
 #include "digest.h"
 #include "s3.h"
 #include "s3_internal.h"
+#include "s3_sign.h"
 
-/* Finds keys by their bytes, first where the order sent lets expect them. */
+/* An id of 1,024 bytes, all encoded. */
+#define MAX_QUERY	3200
+
+/*
+ * Finds keys by their bytes, and by version where the batch names versions,
+ * first where the order sent lets expect them.
+ */
 typedef struct Account
 {
 	VfS3Delete *batch;
 	int			next;			/* the key expected */
+	char		version[1025];	/* that the answer's entry names */
 	VfS3Key    *sorted[VF_S3_MAX_KEYS];
 	bool		is_sorted;
 } Account;
@@ -43,13 +51,38 @@ compare_bytes(const char *a, size_t a_len, const char *b, size_t b_len)
 	return order;
 }
 
+static const char *
+version_of(const VfS3Key *key)
+{
+	return key->version ? key->version : "";
+}
+
+static int
+compare_key(const char *key, size_t len, const char *version,
+			const VfS3Key *with)
+{
+	int			order = compare_bytes(key, len, with->key, with->len);
+
+	return order != 0 ? order : strcmp(version, version_of(with));
+}
+
 static int
 compare_keys(const void *a, const void *b)
 {
 	const VfS3Key *x = *(VfS3Key *const *) a;
-	const VfS3Key *y = *(VfS3Key *const *) b;
 
-	return compare_bytes(x->key, x->len, y->key, y->len);
+	return compare_key(x->key, x->len, version_of(x),
+					   *(VfS3Key *const *) b);
+}
+
+/*
+ * The version that an entry of the answer is about.  Where the batch named
+ * none, what the answer says of versions is not about what was asked.
+ */
+static const char *
+answered_version(const Account *account)
+{
+	return account->batch->keys[0].version ? account->version : "";
 }
 
 static void
@@ -76,7 +109,8 @@ search_key(Account *account, const char *key, size_t len)
 	{
 		int			middle = (low + high) / 2;
 		VfS3Key    *found = account->sorted[middle];
-		int			order = compare_bytes(key, len, found->key, found->len);
+		int			order = compare_key(key, len, answered_version(account),
+										found);
 
 		if (order == 0)
 			return found;
@@ -96,7 +130,7 @@ find_key(Account *account, const char *key, size_t len)
 	if (account->next < account->batch->nkeys)
 	{
 		found = &account->batch->keys[account->next];
-		if (found->len == len && memcmp(found->key, key, len) == 0)
+		if (compare_key(key, len, answered_version(account), found) == 0)
 		{
 			account->next++;
 			return found;
@@ -124,6 +158,14 @@ static bool
 is_unanswered(const VfS3Key *key)
 {
 	return strcmp(key->code, "MissingFromAnswer") == 0;
+}
+
+static void
+on_version(void *arg, const char *version)
+{
+	Account    *account = arg;
+
+	strlcpy(account->version, version, sizeof(account->version));
 }
 
 static void
@@ -161,6 +203,7 @@ open_account(Account *account, VfS3Delete *batch)
 
 	account->batch = batch;
 	account->next = 0;
+	account->version[0] = '\0';
 	account->is_sorted = false;
 	batch->unasked = 0;
 	for (i = 0; i < batch->nkeys; i++)
@@ -179,13 +222,15 @@ write_body(VfS3Exchange *exchange, MemoryContext cxt)
 	int			i;
 
 	for (i = 0; i < batch->nkeys; i++)
-		size += vf_s3_xml_key_size(batch->keys[i].key, batch->keys[i].len);
+		size += vf_s3_xml_version_size(batch->keys[i].key, batch->keys[i].len,
+									   batch->keys[i].version);
 	if (size > VF_S3_MAX_BODY)
 		return false;
 	exchange->body = MemoryContextAlloc(cxt, size + 1);
 	vf_s3_xml_begin(&body, exchange->body, size + 1);
 	for (i = 0; i < batch->nkeys; i++)
-		vf_s3_xml_key(&body, batch->keys[i].key, batch->keys[i].len);
+		vf_s3_xml_version(&body, batch->keys[i].key, batch->keys[i].len,
+						  batch->keys[i].version);
 	if (!vf_s3_xml_end(&body) || body.len != size)
 		elog(ERROR, "DeleteObjects body has %zu bytes, expected %zu",
 			 body.len, size);
@@ -206,6 +251,7 @@ static void
 send_batch(VfS3Client *client, VfS3Exchange *exchange, int timeout_ms)
 {
 	VfS3Request req = {0};
+	char		query[MAX_QUERY];
 
 	req.timeout_ms = timeout_ms;
 	req.tag = exchange;
@@ -214,6 +260,20 @@ send_batch(VfS3Client *client, VfS3Exchange *exchange, int timeout_ms)
 		req.method = "DELETE";
 		req.key = exchange->batch->keys[0].key;
 		req.key_len = exchange->batch->keys[0].len;
+		if (exchange->batch->keys[0].version)
+		{
+			strlcpy(query, "versionId=", sizeof(query));
+			if (!vf_s3_sign_encode(exchange->batch->keys[0].version,
+								   strlen(exchange->batch->keys[0].version),
+								   false, query + strlen(query),
+								   sizeof(query) - strlen(query)))
+			{
+				end_early(client, exchange, "CannotSign",
+						  "the id of the version is too long");
+				return;
+			}
+			req.query = query;
+		}
 	}
 	else
 	{
@@ -385,6 +445,7 @@ vf_s3_delete_settle(VfS3Client *client, VfHttpAnswer *http)
 	open_account(&account, exchange->batch);
 	handler.deleted = on_deleted;
 	handler.failed = on_failed;
+	handler.of_version = on_version;
 	handler.arg = &account;
 	vf_s3_judge(http, client->region,
 				exchange->by_path ? VF_S3_XML_NOTHING :

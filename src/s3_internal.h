@@ -4,7 +4,8 @@
  *	  What the files of the room s3 share, and nobody else sees.
  *
  * s3.c: the client, one signed request.  s3_judge.c: what an answer means.
- * s3_delete.c: deletes, many in flight.  s3_probe.c: single requests.
+ * s3_delete.c: deletes, many in flight.  s3_versions.c: lists of versions,
+ * many in flight.  s3_probe.c: single requests.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,6 +50,7 @@ typedef struct VfS3Exchange
 {
 	dlist_node	node;			/* in client->pending or client->ready */
 	VfS3Delete *batch;
+	VfS3Listing *listing;		/* of versions; then batch is NULL */
 	bool		by_path;
 	char	   *body;
 	size_t		body_len;
@@ -80,8 +82,6 @@ extern bool vf_s3_send(VfS3Client *client, const VfS3Request *req);
  */
 extern void vf_s3_note_refusal(VfS3Client *client, const char *code,
 							   int bare_status);
-/* A steady clock. */
-extern int64 vf_s3_clock_ms(void);
 
 /* s3_judge.c: neither raises nor allocates with palloc. */
 

@@ -101,7 +101,8 @@ vf_s3_head_bucket(VfS3Client *client, int timeout_ms, VfHttpTick tick,
 
 void
 vf_s3_get_versioning(VfS3Client *client, int timeout_ms, VfHttpTick tick,
-					 void *arg, VfS3Answer *answer, VfS3Versioning *result)
+					 void *arg, VfS3Answer *answer, VfS3Versioning *result,
+					 bool *mfa_delete)
 {
 	Waiter		waiter = {client, tick, arg};
 	VfS3Request req = {0};
@@ -116,6 +117,7 @@ vf_s3_get_versioning(VfS3Client *client, int timeout_ms, VfHttpTick tick,
 		*result = VF_S3_VERSIONING_ENABLED;
 	else if (strcmp(doc.status, "Suspended") == 0)
 		*result = VF_S3_VERSIONING_SUSPENDED;
+	*mfa_delete = strcmp(doc.mfa_delete, "Enabled") == 0;
 }
 
 void

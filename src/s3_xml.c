@@ -6,7 +6,7 @@
  * Order of things: what XML can carry, the writer, then the reader: text
  * fields, elements, expat's handlers, entries.
  *
- * The reader knows six documents by the name of their root, and the few
+ * The reader knows seven documents by the name of their root, and the few
  * elements in them that matter; everything else is parsed and ignored.  A
  * name counts without its prefix.  Expat is told that the document is UTF-8
  * whatever it declares, a NUL (UTF-16 has some, and expat would read it) is a
@@ -30,10 +30,14 @@
 	"<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
 #define FRAME_END	"<Quiet>false</Quiet></Delete>"
 #define KEY_BEGIN	"<Object><Key>"
-#define KEY_END		"</Key></Object>"
+#define KEY_END		"</Key>"
+#define VERSION_BEGIN	"<VersionId>"
+#define VERSION_END	"</VersionId>"
+#define OBJECT_END	"</Object>"
 
 #define MAX_DEPTH	16
 #define MAX_KEY		4096
+#define MAX_VERSION	1024
 #define MAX_CODE	64
 #define MAX_MESSAGE	1024
 #define MAX_ACCESS_KEY	128
@@ -57,6 +61,13 @@ typedef enum Element
 	ELEMENT_MESSAGE,
 	ELEMENT_REGION,
 	ELEMENT_STATUS,
+	ELEMENT_MFA_DELETE,
+	ELEMENT_VERSION,			/* a version, or a delete marker */
+	ELEMENT_VERSION_ID,
+	ELEMENT_TRUNCATED,
+	ELEMENT_ENCODING,
+	ELEMENT_NEXT_KEY,
+	ELEMENT_NEXT_VERSION,
 	ELEMENT_CREDENTIALS,
 	ELEMENT_ACCESS_KEY,
 	ELEMENT_SECRET_KEY,
@@ -86,9 +97,16 @@ struct VfS3XmlReader
 	Field		key;
 	Field		code;
 	Field		message;
+	Field		version;
 	Field		region;
 	Field		status;
+	Field		mfa_delete;
+	Field		truncated;
+	Field		encoding;
+	Field		next_key;
+	Field		next_version;
 	char		key_text[MAX_KEY + 1];
+	char		version_text[MAX_VERSION + 1];
 	char		code_text[MAX_CODE];
 	char		message_text[MAX_MESSAGE];
 	Field		access_key;
@@ -155,19 +173,37 @@ vf_s3_xml_frame_size(void)
 	return strlen(FRAME_BEGIN) + strlen(FRAME_END);
 }
 
-size_t
-vf_s3_xml_key_size(const char *key, size_t len)
+static size_t
+escaped_size(const char *text, size_t len)
 {
-	size_t		size = strlen(KEY_BEGIN) + strlen(KEY_END);
+	size_t		size = 0;
 	size_t		i;
 
 	for (i = 0; i < len; i++)
 	{
-		const char *escaped = escape(key[i]);
+		const char *escaped = escape(text[i]);
 
 		size += escaped ? strlen(escaped) : 1;
 	}
 	return size;
+}
+
+size_t
+vf_s3_xml_version_size(const char *key, size_t len, const char *version)
+{
+	size_t		size = strlen(KEY_BEGIN) + escaped_size(key, len) +
+		strlen(KEY_END) + strlen(OBJECT_END);
+
+	if (version)
+		size += strlen(VERSION_BEGIN) +
+			escaped_size(version, strlen(version)) + strlen(VERSION_END);
+	return size;
+}
+
+size_t
+vf_s3_xml_key_size(const char *key, size_t len)
+{
+	return vf_s3_xml_version_size(key, len, NULL);
 }
 
 static bool
@@ -194,25 +230,45 @@ vf_s3_xml_begin(VfS3XmlBody *body, char *data, size_t size)
 	return append(body, FRAME_BEGIN, strlen(FRAME_BEGIN));
 }
 
-bool
-vf_s3_xml_key(VfS3XmlBody *body, const char *key, size_t len)
+static void
+append_escaped(VfS3XmlBody *body, const char *text, size_t len)
 {
 	size_t		plain = 0;
 	size_t		i;
 
-	append(body, KEY_BEGIN, strlen(KEY_BEGIN));
 	for (i = 0; i < len; i++)
 	{
-		const char *escaped = escape(key[i]);
+		const char *escaped = escape(text[i]);
 
 		if (escaped == NULL)
 			continue;
-		append(body, key + plain, i - plain);
+		append(body, text + plain, i - plain);
 		append(body, escaped, strlen(escaped));
 		plain = i + 1;
 	}
-	append(body, key + plain, len - plain);
-	return append(body, KEY_END, strlen(KEY_END));
+	append(body, text + plain, len - plain);
+}
+
+bool
+vf_s3_xml_version(VfS3XmlBody *body, const char *key, size_t len,
+				  const char *version)
+{
+	append(body, KEY_BEGIN, strlen(KEY_BEGIN));
+	append_escaped(body, key, len);
+	append(body, KEY_END, strlen(KEY_END));
+	if (version)
+	{
+		append(body, VERSION_BEGIN, strlen(VERSION_BEGIN));
+		append_escaped(body, version, strlen(version));
+		append(body, VERSION_END, strlen(VERSION_END));
+	}
+	return append(body, OBJECT_END, strlen(OBJECT_END));
+}
+
+bool
+vf_s3_xml_key(VfS3XmlBody *body, const char *key, size_t len)
+{
+	return vf_s3_xml_version(body, key, len, NULL);
 }
 
 bool
@@ -296,6 +352,8 @@ identify_root(const char *name)
 		return VF_S3_XML_VERSIONING;
 	if (strcmp(name, "ListBucketResult") == 0)
 		return VF_S3_XML_LIST;
+	if (strcmp(name, "ListVersionsResult") == 0)
+		return VF_S3_XML_VERSIONS;
 	if (strcmp(name, "AssumeRoleWithWebIdentityResponse") == 0)
 		return VF_S3_XML_WEB_IDENTITY;
 	if (strcmp(name, "ErrorResponse") == 0)
@@ -318,6 +376,14 @@ identify_element(const char *name)
 		{"Message", ELEMENT_MESSAGE},
 		{"Region", ELEMENT_REGION},
 		{"Status", ELEMENT_STATUS},
+		{"MfaDelete", ELEMENT_MFA_DELETE},
+		{"Version", ELEMENT_VERSION},
+		{"DeleteMarker", ELEMENT_VERSION},
+		{"VersionId", ELEMENT_VERSION_ID},
+		{"IsTruncated", ELEMENT_TRUNCATED},
+		{"EncodingType", ELEMENT_ENCODING},
+		{"NextKeyMarker", ELEMENT_NEXT_KEY},
+		{"NextVersionIdMarker", ELEMENT_NEXT_VERSION},
 		{"Credentials", ELEMENT_CREDENTIALS},
 		{"AccessKeyId", ELEMENT_ACCESS_KEY},
 		{"SecretAccessKey", ELEMENT_SECRET_KEY},
@@ -356,6 +422,35 @@ find_secret(VfS3XmlReader *reader, Element element)
 	}
 }
 
+/* The field of what a list of versions says of itself, or NULL. */
+static Field *
+find_of_list(VfS3XmlReader *reader, Element element)
+{
+	if (reader->doc.root != VF_S3_XML_VERSIONS || reader->depth != 2)
+		return NULL;
+	switch (element)
+	{
+		case ELEMENT_TRUNCATED:
+			return &reader->truncated;
+		case ELEMENT_ENCODING:
+			return &reader->encoding;
+		case ELEMENT_NEXT_KEY:
+			return &reader->next_key;
+		case ELEMENT_NEXT_VERSION:
+			return &reader->next_version;
+		default:
+			return NULL;
+	}
+}
+
+/* Does the document have entries at depth two? */
+static bool
+has_entries(const VfS3XmlReader *reader)
+{
+	return reader->doc.root == VF_S3_XML_DELETE_RESULT ||
+		reader->doc.root == VF_S3_XML_VERSIONS;
+}
+
 /* The field that an element fills at this place, or NULL. */
 static Field *
 find_field(VfS3XmlReader *reader, Element element)
@@ -366,12 +461,14 @@ find_field(VfS3XmlReader *reader, Element element)
 	in_error = (reader->doc.root == VF_S3_XML_ERROR && reader->depth == 2) ||
 		(reader->doc.root == VF_S3_XML_STS_ERROR && reader->depth == 3 &&
 		 reader->entry == ELEMENT_ERROR);
-	in_entry = reader->doc.root == VF_S3_XML_DELETE_RESULT &&
-		reader->depth == 3 && reader->entry != ELEMENT_OTHER;
+	in_entry = has_entries(reader) && reader->depth == 3 &&
+		reader->entry != ELEMENT_OTHER;
 	switch (element)
 	{
 		case ELEMENT_KEY:
 			return in_entry ? &reader->key : NULL;
+		case ELEMENT_VERSION_ID:
+			return in_entry ? &reader->version : NULL;
 		case ELEMENT_CODE:
 			return in_error || in_entry ? &reader->code : NULL;
 		case ELEMENT_MESSAGE:
@@ -381,6 +478,14 @@ find_field(VfS3XmlReader *reader, Element element)
 		case ELEMENT_STATUS:
 			return reader->doc.root == VF_S3_XML_VERSIONING &&
 				reader->depth == 2 ? &reader->status : NULL;
+		case ELEMENT_MFA_DELETE:
+			return reader->doc.root == VF_S3_XML_VERSIONING &&
+				reader->depth == 2 ? &reader->mfa_delete : NULL;
+		case ELEMENT_TRUNCATED:
+		case ELEMENT_ENCODING:
+		case ELEMENT_NEXT_KEY:
+		case ELEMENT_NEXT_VERSION:
+			return find_of_list(reader, element);
 		default:
 			return find_secret(reader, element);
 	}
@@ -390,9 +495,12 @@ static void
 begin_entry(VfS3XmlReader *reader, Element element)
 {
 	reader->entry = ELEMENT_OTHER;
-	if (element == ELEMENT_DELETED || element == ELEMENT_ERROR)
+	if (reader->doc.root == VF_S3_XML_VERSIONS ?
+		element == ELEMENT_VERSION :
+		element == ELEMENT_DELETED || element == ELEMENT_ERROR)
 		reader->entry = element;
 	clear_field(&reader->key);
+	clear_field(&reader->version);
 	clear_field(&reader->code);
 	clear_field(&reader->message);
 }
@@ -403,14 +511,25 @@ end_entry(VfS3XmlReader *reader)
 	const VfS3XmlHandler *handler = reader->handler;
 
 	/* A key cut short would be somebody else's key. */
-	if (reader->key.overflow)
+	if (reader->key.overflow || reader->version.overflow)
 	{
-		stop(reader, "a key is too long");
+		stop(reader, reader->key.overflow ? "a key is too long" :
+			 "the id of a version is too long");
 		return;
 	}
 	trim(&reader->code);
-	if (handler == NULL)
+	trim(&reader->version);
+	if (handler == NULL || reader->entry == ELEMENT_OTHER)
 		return;
+	if (reader->entry == ELEMENT_VERSION)
+	{
+		if (handler->listed)
+			handler->listed(handler->arg, reader->key.data, reader->key.len,
+							reader->version.data);
+		return;
+	}
+	if (handler->of_version)
+		handler->of_version(handler->arg, reader->version.data);
 	if (reader->entry == ELEMENT_DELETED && handler->deleted)
 		handler->deleted(handler->arg, reader->key.data, reader->key.len);
 	else if (reader->entry == ELEMENT_ERROR && handler->failed)
@@ -473,7 +592,7 @@ on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
 	}
 	if (reader->depth == 1)
 		reader->doc.root = identify_root(local_name(name));
-	if (reader->depth == 2 && reader->doc.root == VF_S3_XML_DELETE_RESULT)
+	if (reader->depth == 2 && has_entries(reader))
 		begin_entry(reader, element);
 	begin_sts_entry(reader, element);
 	field = find_field(reader, element);
@@ -499,7 +618,7 @@ on_end(void *arg, const XML_Char *name)
 		return;
 	if (reader->open && reader->open_depth == reader->depth)
 		reader->open = NULL;
-	if (reader->depth == 2 && reader->doc.root == VF_S3_XML_DELETE_RESULT)
+	if (reader->depth == 2 && has_entries(reader))
 		end_entry(reader);
 	if (reader->depth == 3 && reader->doc.root == VF_S3_XML_WEB_IDENTITY &&
 		reader->entry == ELEMENT_CREDENTIALS)
@@ -544,6 +663,18 @@ vf_s3_xml_open(const VfS3XmlHandler *handler)
 	}
 	reader->handler = handler;
 	set_up_field(&reader->key, reader->key_text, sizeof(reader->key_text));
+	set_up_field(&reader->version, reader->version_text,
+				 sizeof(reader->version_text));
+	set_up_field(&reader->mfa_delete, reader->doc.mfa_delete,
+				 sizeof(reader->doc.mfa_delete));
+	set_up_field(&reader->truncated, reader->doc.truncated,
+				 sizeof(reader->doc.truncated));
+	set_up_field(&reader->encoding, reader->doc.encoding,
+				 sizeof(reader->doc.encoding));
+	set_up_field(&reader->next_key, reader->doc.next_key,
+				 sizeof(reader->doc.next_key));
+	set_up_field(&reader->next_version, reader->doc.next_version,
+				 sizeof(reader->doc.next_version));
 	set_up_field(&reader->code, reader->code_text,
 				 sizeof(reader->code_text));
 	set_up_field(&reader->message, reader->message_text,
@@ -609,6 +740,14 @@ vf_s3_xml_finish(VfS3XmlReader *reader, VfS3XmlDocument *doc)
 	}
 	trim(&reader->region);
 	trim(&reader->status);
+	trim(&reader->mfa_delete);
+	trim(&reader->truncated);
+	trim(&reader->encoding);
+	if (ok && (reader->next_key.overflow || reader->next_version.overflow))
+	{
+		reader->doc.fault = "where the list goes on is too long";
+		ok = false;
+	}
 	*doc = reader->doc;
 	XML_ParserFree(reader->parser);
 	explicit_bzero(reader, sizeof(*reader));

@@ -31,8 +31,13 @@ typedef struct VfS3XmlBody
 
 extern size_t vf_s3_xml_frame_size(void);
 extern size_t vf_s3_xml_key_size(const char *key, size_t len);
+/* The same with a version's id; NULL for none. */
+extern size_t vf_s3_xml_version_size(const char *key, size_t len,
+									 const char *version);
 extern bool vf_s3_xml_begin(VfS3XmlBody *body, char *data, size_t size);
 extern bool vf_s3_xml_key(VfS3XmlBody *body, const char *key, size_t len);
+extern bool vf_s3_xml_version(VfS3XmlBody *body, const char *key, size_t len,
+							  const char *version);
 extern bool vf_s3_xml_end(VfS3XmlBody *body);
 
 /*
@@ -49,6 +54,7 @@ typedef enum VfS3XmlRoot
 	VF_S3_XML_ERROR,
 	VF_S3_XML_VERSIONING,
 	VF_S3_XML_LIST,
+	VF_S3_XML_VERSIONS,			/* ListVersionsResult */
 	VF_S3_XML_WEB_IDENTITY,		/* AssumeRoleWithWebIdentityResponse */
 	VF_S3_XML_STS_ERROR			/* ErrorResponse */
 } VfS3XmlRoot;
@@ -59,6 +65,11 @@ typedef struct VfS3XmlHandler
 	void		(*deleted) (void *arg, const char *key, size_t len);
 	void		(*failed) (void *arg, const char *key, size_t len,
 						   const char *code, const char *message);
+	/* Told before either of them: the entry's VersionId, "" if none. */
+	void		(*of_version) (void *arg, const char *version);
+	/* A version or a delete marker of a ListVersionsResult, as it is sent. */
+	void		(*listed) (void *arg, const char *key, size_t len,
+						   const char *version);
 	/* Of an AssumeRoleWithWebIdentityResponse; "" where there was none. */
 	void		(*credentials) (void *arg, const char *access_key,
 								const char *secret_key, const char *token,
@@ -73,6 +84,12 @@ typedef struct VfS3XmlDocument
 	char		message[1024];
 	char		region[64];
 	char		status[16];		/* of a VersioningConfiguration */
+	char		mfa_delete[16];
+	/* of a ListVersionsResult: whether and where it goes on */
+	char		truncated[8];
+	char		encoding[8];
+	char		next_key[4097];
+	char		next_version[1025];
 	const char *fault;			/* NULL, or what is wrong: a constant */
 } VfS3XmlDocument;
 

@@ -36,6 +36,7 @@ char	   *vf_s3_credentials_file;
 char	   *vf_s3_ca_file;
 char	   *vf_s3_proxy;
 int			vf_s3_concurrency;
+bool		vf_s3_delete_versions;
 int			vf_s3_max_attempts;
 int			vf_run_history;
 char	   *vf_databases;
@@ -242,6 +243,10 @@ define_bucket(void)
 	define_int("voiceframe.s3_concurrency",
 			   "Sets how many S3 requests are in flight at a time.",
 			   &vf_s3_concurrency, 4, 1, 32, PGC_SUSET, 0);
+	DefineCustomBoolVariable("voiceframe.s3_delete_versions",
+							 "Sets whether every version of an object in a versioned bucket is deleted.",
+							 NULL, &vf_s3_delete_versions, false, PGC_SUSET,
+							 0, NULL, NULL, NULL);
 	define_int("voiceframe.s3_max_attempts",
 			   "Sets how often a key is tried before it is a dead letter.",
 			   &vf_s3_max_attempts, 10, 1, 1000, PGC_SUSET, 0);

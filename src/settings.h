@@ -31,6 +31,7 @@ extern char *vf_s3_credentials_file;
 extern char *vf_s3_ca_file;
 extern char *vf_s3_proxy;
 extern int	vf_s3_concurrency;
+extern bool vf_s3_delete_versions;
 extern int	vf_s3_max_attempts;
 
 /* Watch and other */

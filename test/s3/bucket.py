@@ -6,6 +6,7 @@
   bucket.py ls BUCKET [PREFIX]          all keys, sorted, one a line
   bucket.py rm BUCKET KEY...
   bucket.py head BUCKET KEY             exit code 1 if there is none
+  bucket.py versions BUCKET KEY         the ids of the key's versions and markers
   bucket.py versioning BUCKET [on|off]  without a word: print the state
   bucket.py policy BUCKET FILE          put a bucket policy ('-' for stdin)
 
@@ -223,6 +224,14 @@ def main(argv):
             'HEAD', '/%s/%s' % (bucket, rest[0]))
         print(status, headers.get('ETag', ''), headers.get('Content-Length'))
         return 0 if status == 200 else 1
+    elif verb == 'versions':
+        body = client.call('GET', '/' + bucket,
+                           [('prefix', rest[0]), ('versions', '')])
+        for entry in ElementTree.fromstring(body):
+            fields = {f.tag.rpartition('}')[2]: f.text for f in entry}
+            if entry.tag.endswith(('Version', 'DeleteMarker')) \
+                    and fields['Key'] == rest[0]:
+                print(fields['VersionId'])
     elif verb == 'versioning':
         versioning(client, bucket, rest[0] if rest else None)
     elif verb == 'policy':

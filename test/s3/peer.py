@@ -472,8 +472,8 @@ class Peer:
             return found and found[2].decode('utf-8', 'surrogateescape')
         elif what == ('POST', '/versions'):
             with self.store.lock:
-                return len(self.store.buckets[given['bucket']].objects.get(
-                    given['key'], []))
+                return [v[0] for v in self.store.buckets[given['bucket']]
+                        .objects.get(given['key'], [])]
         elif what == ('GET', '/count'):
             with self.store.lock, self.lock:
                 return {'keys': {b: len(c.live_keys()) for b, c in
@@ -512,11 +512,18 @@ class Peer:
             elif name == 'versioning':
                 for b, state in value.items():
                     self.store.buckets[b].versioning = state
+            elif name == 'mfa_delete':
+                for b, state in value.items():
+                    self.store.buckets[b].mfa_delete = state
+            elif name == 'locked':
+                for b, pairs in value.items():
+                    self.store.buckets[b].locked = set(map(tuple, pairs))
             elif name == 'age':
                 with self.store.lock:
                     self.store.age(value)
             elif name in ('clock', 'region', 'secret', 'key', 'token', 'md5',
-                          'too_large', 'max_body', 'rate', 'conditions'):
+                          'too_large', 'max_body', 'rate', 'page',
+                          'conditions'):
                 setattr(self.store, name, value)
             else:
                 raise ValueError('cannot set ' + name)

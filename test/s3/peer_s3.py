@@ -130,6 +130,8 @@ class Bucket:
 
     def __init__(self):
         self.objects, self.versioning, self.serial = {}, '', 0
+        self.mfa_delete = False
+        self.locked = set()             # (key, version) under retention
 
     @staticmethod
     def tell(*change):
@@ -189,6 +191,7 @@ class Store:
         self.max_body = MAX_BODY
         self.rate = 0                   # of each prefix; 0: as it comes
         self.spent = {}                 # prefix: keys left, and when it was
+        self.page = 1000                # versions on a page of their list
         self.conditions = 'honour'      # or 'ignore', or 'refuse'
         self.lock = threading.Lock()
         self.watch = lambda name, bucket: bucket    # sees each new bucket
@@ -242,6 +245,11 @@ class Store:
         if signature != sigv4.signature(self.secret, date, region, canonical):
             raise Refusal(403, 'SignatureDoesNotMatch')
 
+    # Nobody here may get round an object's retention.
+    def check_governance(self, request):
+        if request.header('x-amz-bypass-governance-retention'):
+            raise Refusal(400, 'InvalidRequest', 'governance bypassed')
+
     def check_clock(self, date, day):
         try:
             sent = calendar.timegm(time.strptime(date, '%Y%m%dT%H%M%SZ'))
@@ -274,6 +282,7 @@ class Store:
     # The body
 
     def check_body(self, request):
+        self.check_governance(request)
         claimed = request.header('x-amz-content-sha256')
         if not re.fullmatch('[0-9a-f]{64}', claimed):
             raise Refusal(400, 'InvalidRequest',
@@ -333,7 +342,11 @@ class Store:
         if method == 'GET' and 'versioning' in query:
             return Answer(200, document(
                 'VersioningConfiguration', bucket.versioning
-                and element('Status', bucket.versioning)))
+                and element('Status', bucket.versioning)
+                + element('MfaDelete', 'Enabled' if bucket.mfa_delete
+                          else 'Disabled')))
+        if method == 'GET' and 'versions' in query:
+            return self.list_versions(bucket, request)
         if method == 'PUT' and 'versioning' in query:
             state = re.search(b'<Status>(Enabled|Suspended)</Status>',
                               request.body)
@@ -421,6 +434,14 @@ class Store:
                 continue
             if fault.omits(key):        # neither done nor answered for
                 continue
+            if version and (bucket.mfa_delete
+                            or (key, version) in bucket.locked):
+                inner.append('<Error>%s%s%s%s</Error>' % (
+                    element('Key', key), element('VersionId', version),
+                    element('Code', 'AccessDenied'),
+                    element('Message', 'Access Denied because object '
+                            'protected by object lock.')))
+                continue
             vid, marker = bucket.delete(key, version, self.now())
             if not quiet:
                 inner.append('<Deleted>%s%s%s</Deleted>' % (
@@ -483,6 +504,42 @@ class Store:
                 element('ETag', '"%s"' % etag), element('Size', len(body)),
                 element('StorageClass', 'STANDARD'))
         return Answer(200, document('ListBucketResult', inner))
+
+    def list_versions(self, bucket, request):
+        """Newest first within a key; pages end anywhere, also within one."""
+        query = request.query
+        most = min(int(query.get('max-keys', '1000')), self.page)
+        prefix = query.get('prefix', '')
+        quote = text
+        if 'encoding-type' in query:
+            quote = lambda s: sigv4.quote(s, '/ ').replace(' ', '+')  # noqa
+        found = [(key, v) for key in sorted(bucket.objects, key=order)
+                 if key.startswith(prefix)
+                 for v in reversed(bucket.objects[key])]
+        if 'key-marker' in query:
+            after = (query['key-marker'], query.get('version-id-marker'))
+            places = [i for i, (key, v) in enumerate(found)
+                      if (key, v[0]) == after]
+            found = found[places[0] + 1:] if places else [
+                (key, v) for key, v in found if order(key) > order(after[0])]
+        page, more = found[:most], len(found) > most
+        inner = (element('Name', request.bucket)
+                 + element('Prefix', quote(prefix))
+                 + element('MaxKeys', most)
+                 + element('IsTruncated', str(more).lower()))
+        if more:
+            inner += (element('NextKeyMarker', quote(page[-1][0]))
+                      + element('NextVersionIdMarker', page[-1][1][0]))
+        for key, (vid, etag, body, mtime) in page:
+            name = 'DeleteMarker' if body is None else 'Version'
+            inner += '<%s><Key>%s</Key>%s%s</%s>' % (
+                name, quote(key), element('VersionId', vid),
+                element('ETag', '"%s"' % etag) if body is not None else '',
+                name)
+        # Behind the entries, as one store has it.
+        if 'encoding-type' in query:
+            inner += '<EncodingType>url</EncodingType>'
+        return Answer(200, document('ListVersionsResult', inner))
 
 
 def decoded(value, length):

@@ -17,11 +17,14 @@
                            "too_large": status, "max_body": bytes of a ?delete,
                            "rate": keys a second under each prefix,
                            "versioning": {BUCKET: STATE},
+                           "mfa_delete": {BUCKET: BOOLEAN},
+                           "locked": {BUCKET: [[KEY, VERSION]]},
+                           "page": versions on a page of their list,
                            "conditions": "honour|ignore|refuse" of a PUT,
                            "age": seconds that every object grows older,
                            "tls": [certificate, key] shown from now on}
   cat BUCKET KEY           an object's bytes, asking nobody's leave
-  versions BUCKET KEY      how many versions it has
+  versions BUCKET KEY      the ids of its versions, oldest first
   journal [PHASE]          the journal's lines; with PHASE only those
 """
 import http.client
@@ -148,7 +151,8 @@ def main(argv):
         sys.stdout.write(ask(d, 'POST', '/object', {
             'bucket': first, 'key': rest[1]}) or '')
     elif verb == 'versions':
-        print(ask(d, 'POST', '/versions', {'bucket': first, 'key': rest[1]}))
+        print('\n'.join(ask(d, 'POST', '/versions',
+                            {'bucket': first, 'key': rest[1]})))
     elif verb == 'set':
         ask(d, 'POST', '/set', json.loads(first))
     elif verb == 'journal':

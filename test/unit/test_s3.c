@@ -618,6 +618,7 @@ test_probes(void)
 {
 	VfS3Client *client = open_client("http://127.0.0.1:9000");
 	VfS3Versioning versioning;
+	bool		mfa_delete;
 	VfS3Answer	answer;
 	bool		exists = true;
 
@@ -633,11 +634,13 @@ test_probes(void)
 	CHECK(answer.class == VF_S3_BUCKET && !exists);
 	reply(3, 200, "<VersioningConfiguration><Status>Enabled</Status>"
 		  "</VersioningConfiguration>");
-	vf_s3_get_versioning(client, 1000, NULL, NULL, &answer, &versioning);
+	vf_s3_get_versioning(client, 1000, NULL, NULL, &answer, &versioning,
+						 &mfa_delete);
 	CHECK(answer.class == VF_S3_OK &&
 		  versioning == VF_S3_VERSIONING_ENABLED);
 	reply(4, 200, "<ListBucketResult/>");
-	vf_s3_get_versioning(client, 1000, NULL, NULL, &answer, &versioning);
+	vf_s3_get_versioning(client, 1000, NULL, NULL, &answer, &versioning,
+						 &mfa_delete);
 	SAME(answer.code, "MalformedAnswer");
 	reply(5, 200, "<ListBucketResult><Name>b</Name></ListBucketResult>");
 	vf_s3_list_probe(client, "a b/", 1000, NULL, NULL, &answer);

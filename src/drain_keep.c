@@ -1,0 +1,184 @@
+/*-------------------------------------------------------------------------
+ *
+ * drain_keep.c
+ *	  Which keys of a wave must stay, or wait.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "drain_wave_internal.h"
+#include "settings.h"
+#include "undo.h"
+
+/* How long a key waits for somebody who is putting its row back, s. */
+#define UNDO_PAUSE 30
+
+static char **
+all_keys(const VfWave *wave, int *n)
+{
+	char	  **all;
+
+	*n = 0;
+	for (int i = 0; i < wave->n; i++)
+		*n += wave->entries[i].nkeys;
+	all = palloc(sizeof(char *) * Max(*n, 1));
+	*n = 0;
+	for (int i = 0; i < wave->n; i++)
+		for (int k = 0; k < wave->entries[i].nkeys; k++)
+			all[(*n)++] = wave->entries[i].keys[k];
+	return all;
+}
+
+/*
+ * Until when each named key has to wait: its undo window; or, that being over,
+ * a while if somebody puts rows of its batch back, which he has said before
+ * (vf_undo_lock) and whom the look at references that follows will see.
+ */
+static void
+judge_named(VfUndoKey *named, int n, TimestampTz now)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (named[i].until > now)
+			continue;
+		named[i].until = vf_undo_is_locked(named[i].batch) ?
+			now + UNDO_PAUSE * USECS_PER_SEC : DT_NOBEGIN;
+	}
+}
+
+static int
+compare_named(const void *a, const void *b)
+{
+	return strcmp(((const VfUndoKey *) a)->key, ((const VfUndoKey *) b)->key);
+}
+
+/* The latest time that a named key has to wait for. */
+static TimestampTz
+wait_of(const char *key, const VfUndoKey *named, int n)
+{
+	VfUndoKey	wanted = {.key = unconstify(char *, key)};
+	const VfUndoKey *found = bsearch(&wanted, named, n, sizeof(VfUndoKey),
+									 compare_named);
+	TimestampTz until = DT_NOBEGIN;
+
+	if (found == NULL)
+		return until;
+	while (found > named && compare_named(found - 1, &wanted) == 0)
+		found--;
+	for (; found < named + n && compare_named(found, &wanted) == 0; found++)
+		until = Max(until, found->until);
+	return until;
+}
+
+void
+vf_wave_defer_undo(VfWave *wave)
+{
+	int			n_all;
+	char	  **all = all_keys(wave, &n_all);
+	int			n;
+	VfUndoKey  *named = vf_undo_named(all, n_all, &n);
+
+	if (n == 0)
+		return;
+	qsort(named, n, sizeof(VfUndoKey), compare_named);
+	judge_named(named, n, GetCurrentTimestamp());
+	for (int i = 0; i < wave->n; i++)
+	{
+		VfOutboxEntry *entry = &wave->entries[i];
+		bool	   *marked = palloc(sizeof(bool) * entry->nkeys);
+		TimestampTz until = DT_NOBEGIN;
+
+		for (int k = 0; k < entry->nkeys; k++)
+		{
+			TimestampTz wait = wait_of(entry->keys[k], named, n);
+
+			marked[k] = !TIMESTAMP_IS_NOBEGIN(wait);
+			until = Max(until, wait);
+		}
+		if (!TIMESTAMP_IS_NOBEGIN(until))
+			vf_outbox_defer_keys(entry, marked, until, "UndoWindow",
+								 "a purged row that can be put back names the object");
+	}
+}
+
+/* Take the marked keys out of the entry. */
+static void
+drop(VfOutboxEntry *entry, const bool *marked, const char *code,
+	 const char *message, int64 *cancelled)
+{
+	int			before = entry->nkeys;
+
+	vf_outbox_drop_keys(entry, marked, code, message);
+	*cancelled += before - entry->nkeys;
+}
+
+void
+vf_wave_cancel_outside(VfWave *wave, int64 *cancelled)
+{
+	List	   *prefixes = vf_settings_list(vf_deletable_prefixes);
+
+	for (int i = 0; i < wave->n; i++)
+	{
+		VfOutboxEntry *entry = &wave->entries[i];
+		bool	   *marked = palloc(sizeof(bool) * entry->nkeys);
+		bool		any = false;
+
+		for (int k = 0; k < entry->nkeys; k++)
+		{
+			marked[k] = !vf_outbox_deletable(prefixes, entry->keys[k],
+											 (int) strlen(entry->keys[k]));
+			any |= marked[k];
+		}
+		if (any)
+			drop(entry, marked, "OutsidePrefixes", VF_OUTSIDE_MESSAGE,
+				 cancelled);
+	}
+}
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+static bool
+mark_referenced(const VfOutboxEntry *entry, char **referenced, int n,
+				bool *marked)
+{
+	bool		any = false;
+
+	for (int i = 0; i < entry->nkeys; i++)
+	{
+		marked[i] = bsearch(&entry->keys[i], referenced, n, sizeof(char *),
+						  compare_keys) != NULL;
+		any |= marked[i];
+	}
+	return any;
+}
+
+void
+vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
+						  int64 *cancelled)
+{
+	int			n_all;
+	char	  **all = all_keys(wave, &n_all);
+	char	  **referenced;
+	int			n;
+
+	referenced = vf_source_referenced(source, all, n_all, &n);
+	if (n == 0)
+		return;
+	qsort(referenced, n, sizeof(char *), compare_keys);
+	for (int i = 0; i < wave->n; i++)
+	{
+		VfOutboxEntry *entry = &wave->entries[i];
+		bool	   *marked = palloc(sizeof(bool) * Max(entry->nkeys, 1));
+
+		if (mark_referenced(entry, referenced, n, marked))
+			drop(entry, marked, VF_REFERENCED, VF_REFERENCED_MESSAGE,
+				 cancelled);
+	}
+}
