@@ -67,8 +67,33 @@ on_credentials(void *arg, const char *access_key, const char *secret_key,
 	hear(";", 1);
 }
 
+static void
+on_version(void *arg, const char *version)
+{
+	(void) arg;
+	if (version[0] == '\0')
+		return;
+	hear("@", 1);
+	hear(version, strlen(version));
+}
+
+static void
+on_listed(void *arg, const char *key, size_t len, const char *version)
+{
+	(void) arg;
+	hear("#", 1);
+	hear(key, len);
+	hear("@", 1);
+	hear(version, strlen(version));
+	hear(";", 1);
+}
+
 static const VfS3XmlHandler handler = {
-	on_deleted, on_failed, on_credentials, NULL
+	.deleted = on_deleted,
+	.failed = on_failed,
+	.of_version = on_version,
+	.listed = on_listed,
+	.credentials = on_credentials
 };
 
 static bool
@@ -408,6 +433,74 @@ test_versioning(void)
 					"<MfaDelete>Disabled</MfaDelete>"
 					"</VersioningConfiguration>", &doc));
 	SAME(doc.status, "Suspended");
+	SAME(doc.mfa_delete, "Disabled");
+	CHECK(read_text("<VersioningConfiguration><MfaDelete>Enabled</MfaDelete>"
+					"</VersioningConfiguration>", &doc));
+	SAME(doc.mfa_delete, "Enabled");
+}
+
+#define VERSIONS(x) "<ListVersionsResult " NS ">" x "</ListVersionsResult>"
+
+static void
+test_versions(void)
+{
+	static char text[20000];
+	char		data[512];
+	VfS3XmlBody body;
+	VfS3XmlDocument doc;
+
+	CHECK(read_text(VERSIONS("<Name>b</Name><IsTruncated>true</IsTruncated>"
+							 "<NextKeyMarker>k%20</NextKeyMarker>"
+							 "<NextVersionIdMarker>v&amp;2</NextVersionIdMarker>"
+							 "<Version><Key>a+b</Key><VersionId>v1</VersionId>"
+							 "<ETag>x</ETag><Owner><ID>i</ID></Owner></Version>"
+							 "<DeleteMarker><VersionId>null</VersionId>"
+							 "<Key>a</Key></DeleteMarker>"
+							 "<CommonPrefixes><Key>no</Key></CommonPrefixes>"
+							 "<EncodingType>url</EncodingType>"), &doc));
+	CHECK(doc.root == VF_S3_XML_VERSIONS);
+	SAME(heard, "#a+b@v1;#a@null;");
+	SAME(doc.truncated, "true");
+	SAME(doc.next_key, "k%20");
+	SAME(doc.next_version, "v&2");
+	SAME(doc.encoding, "url");
+
+	/* What a list says of itself is not what an entry says, nor back. */
+	CHECK(read_text(VERSIONS("<Version><Key>a</Key><IsTruncated>true"
+							 "</IsTruncated></Version>"
+							 "<VersionId>v</VersionId>"), &doc));
+	SAME(heard, "#a@;");
+	SAME(doc.truncated, "");
+
+	/* The answer to a delete names versions where the request did. */
+	CHECK(read_text(RESULT("<Deleted><Key>a</Key><VersionId>v1</VersionId>"
+						   "</Deleted><Error><VersionId>v2</VersionId>"
+						   "<Key>b</Key><Code>C</Code></Error>"
+						   "<Deleted><Key>c</Key><DeleteMarkerVersionId>m"
+						   "</DeleteMarkerVersionId></Deleted>"), &doc));
+	SAME(heard, "@v1+a;@v2-b,C,;+c;");
+
+	/* An id that is cut short would be another version's. */
+	strcpy(text, "<ListVersionsResult><Version><Key>a</Key><VersionId>");
+	memset(text + strlen(text), 'v', 1025);
+	strcat(text, "</VersionId></Version></ListVersionsResult>");
+	CHECK(!read_text(text, &doc));
+	memset(text, 0, sizeof(text));
+	strcpy(text, "<ListVersionsResult><NextKeyMarker>");
+	memset(text + strlen(text), 'k', 5000);
+	strcat(text, "</NextKeyMarker></ListVersionsResult>");
+	CHECK(!read_text(text, &doc));
+
+	/* And the request names them. */
+	CHECK(vf_s3_xml_begin(&body, data, sizeof(data)));
+	CHECK(vf_s3_xml_version(&body, "a", 1, "v<1"));
+	CHECK(vf_s3_xml_version(&body, "a", 1, NULL));
+	CHECK(vf_s3_xml_end(&body));
+	CHECK(body.len == vf_s3_xml_frame_size() +
+		  vf_s3_xml_version_size("a", 1, "v<1") +
+		  vf_s3_xml_key_size("a", 1));
+	CHECK(strstr(data, "<Object><Key>a</Key><VersionId>v&lt;1</VersionId>"
+				 "</Object><Object><Key>a</Key></Object>") != NULL);
 }
 
 /* Texts that are longer than any field. */
@@ -579,6 +672,7 @@ main(void)
 	test_error_documents();
 	test_sts();
 	test_versioning();
+	test_versions();
 	test_long_texts();
 	return unit_end();
 }
