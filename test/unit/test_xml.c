@@ -183,7 +183,7 @@ static const Case good[] = {
 	VF_S3_XML_DELETE_RESULT, "+ a ;"},
 	{RESULT("<Deleted><VersionId>1</VersionId><DeleteMarker>true"
 			"</DeleteMarker><Key>a</Key></Deleted>"), true,
-	VF_S3_XML_DELETE_RESULT, "+a;"},
+	VF_S3_XML_DELETE_RESULT, "@1+a;"},
 	{RESULT("<Deleted/>"), true, VF_S3_XML_DELETE_RESULT, "+;"},
 	{RESULT("<Error><Code>X</Code></Error>"), true,
 	VF_S3_XML_DELETE_RESULT, "-,X,;"},
