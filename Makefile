@@ -96,8 +96,12 @@ DATA = \
 PGFILEDESC = "voiceframe_retention - data retention for rows and their S3 objects"
 
 PG_CONFIG ?= pg_config
+# The version that the library expects its objects to be of.
+VF_VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" \
+	$(srcdir)/voiceframe_retention.control)
 # The server's headers do not stand -Wextra; as system headers they need not.
-PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(srcdir)/src
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(srcdir)/src \
+	-DVF_VERSION='"$(VF_VERSION)"'
 PG_CFLAGS = -Wall -Wextra $(if $(WERROR),-Werror)
 SHLIB_LINK = -lcurl -lexpat
 
@@ -105,6 +109,8 @@ REGRESS_OPTS = --inputdir=test
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+src/db.o: voiceframe_retention.control
 
 .PHONY: test demo
 test:

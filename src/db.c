@@ -147,8 +147,28 @@ vf_db_arg_texts(VfDbArgs *args, char *const *values, int n)
 	vf_db_arg_text_datums(args, elems, n);
 }
 
+static void
+require_version(void)
+{
+	char	   *fault = vf_db_version_fault();
+
+	if (fault != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s", fault),
+				 errdetail("Nothing is purged or drained until they are the same."),
+				 errhint("Run ALTER EXTENSION voiceframe_retention UPDATE. If the library is the older one, install the newer one and restart the server.")));
+}
+
 void
 vf_db_open(bool nonatomic)
+{
+	require_version();
+	vf_db_open_any(nonatomic);
+}
+
+void
+vf_db_open_any(bool nonatomic)
 {
 	if (SPI_connect_ext(nonatomic ? SPI_OPT_NONATOMIC : 0) != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
@@ -613,9 +633,17 @@ vf_db_pages(Oid relid)
 
 /* ---- the extension itself ---- */
 
-/* Reads our row of pg_extension; there is no system cache for it. */
+/* Our row of pg_extension. */
+typedef struct Extension
+{
+	Oid			owner;
+	Oid			schema;
+	char		version[NAMEDATALEN];
+} Extension;
+
+/* There is no system cache for it. */
 static bool
-read_extension(Oid *oid, Oid *owner, Oid *schema)
+read_extension(Extension *ext)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -628,11 +656,15 @@ read_extension(Oid *oid, Oid *owner, Oid *schema)
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
-		Form_pg_extension ext = (Form_pg_extension) GETSTRUCT(tuple);
+		Form_pg_extension form = (Form_pg_extension) GETSTRUCT(tuple);
+		bool		isnull;
+		Datum		version = heap_getattr(tuple, Anum_pg_extension_extversion,
+										   RelationGetDescr(rel), &isnull);
 
-		*oid = ext->oid;
-		*owner = ext->extowner;
-		*schema = ext->extnamespace;
+		ext->owner = form->extowner;
+		ext->schema = form->extnamespace;
+		text_to_cstring_buffer(DatumGetTextPP(version), ext->version,
+							   sizeof(ext->version));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -640,9 +672,9 @@ read_extension(Oid *oid, Oid *owner, Oid *schema)
 }
 
 static void
-require_extension(Oid *oid, Oid *owner, Oid *schema)
+require_extension(Extension *ext)
 {
-	if (!read_extension(oid, owner, schema))
+	if (!read_extension(ext))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"voiceframe_retention\" is not installed in this database"),
@@ -653,13 +685,11 @@ require_extension(Oid *oid, Oid *owner, Oid *schema)
 static bool
 is_queue_deletes(const Trigger *trigger)
 {
-	Oid			oid,
-				owner,
-				schema;
+	Extension	ext;
 
 	return strcmp(trigger->tgname, "vf_queue_deleted") == 0 &&
-		read_extension(&oid, &owner, &schema) &&
-		get_func_namespace(trigger->tgfoid) == schema &&
+		read_extension(&ext) &&
+		get_func_namespace(trigger->tgfoid) == ext.schema &&
 		strcmp(get_func_name(trigger->tgfoid), "vf_queue_deleted") == 0;
 }
 
@@ -685,37 +715,43 @@ vf_db_delete_fires(Oid relid)
 bool
 vf_db_installed(void)
 {
-	Oid			oid,
-				owner,
-				schema;
+	Extension	ext;
 
-	return read_extension(&oid, &owner, &schema);
+	return read_extension(&ext);
 }
 
 Oid
 vf_db_extension_owner(void)
 {
-	Oid			oid,
-				owner,
-				schema;
+	Extension	ext;
 
-	require_extension(&oid, &owner, &schema);
-	return owner;
+	require_extension(&ext);
+	return ext.owner;
 }
 
 Oid
 vf_db_schema_oid(void)
 {
-	Oid			oid,
-				owner,
-				schema;
+	Extension	ext;
 
-	require_extension(&oid, &owner, &schema);
-	return schema;
+	require_extension(&ext);
+	return ext.schema;
 }
 
 const char *
 vf_db_schema(void)
 {
 	return quote_identifier(get_namespace_name(vf_db_schema_oid()));
+}
+
+char *
+vf_db_version_fault(void)
+{
+	Extension	ext;
+
+	require_extension(&ext);
+	if (strcmp(ext.version, VF_VERSION) == 0)
+		return NULL;
+	return psprintf("the objects of extension voiceframe_retention are of version %s, its library is of version %s",
+					ext.version, VF_VERSION);
 }

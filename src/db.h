@@ -52,9 +52,12 @@ extern void vf_db_arg_texts(VfDbArgs *args, char *const *values, int n);
 
 /*
  * Join and leave SPI.  Between the two, results of the last statement can be
- * read.  nonatomic allows vf_db_commit().
+ * read.  nonatomic allows vf_db_commit().  Raises an error where the objects
+ * of the extension are of another version than this library.
  */
 extern void vf_db_open(bool nonatomic);
+/* The same whatever their version, for what only looks or has to work then. */
+extern void vf_db_open_any(bool nonatomic);
 extern void vf_db_close(void);
 
 /*
@@ -172,6 +175,8 @@ extern BlockNumber vf_db_pages(Oid relid);
 /* ---- the extension itself ---- */
 
 extern bool vf_db_installed(void);
+/* NULL, or that our objects are of another version than the library. */
+extern char *vf_db_version_fault(void);
 /* Raises an error if it is not installed. */
 extern Oid	vf_db_extension_owner(void);
 extern Oid	vf_db_schema_oid(void);

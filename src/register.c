@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -377,14 +378,22 @@ renew(void *arg)
 	change_rights("GRANT", "TO", source->sessions.owner);
 }
 
+/*
+ * What a script of the extension makes becomes part of it, and is in no dump.
+ * The guard is the application's: its trigger could not be restored without.
+ */
 void
 vf_register_renew(void)
 {
+	bool		in_script = creating_extension;
 	ErrorData  *error;
 
 	if (!vf_source_registered())
 		return;
+	/* An error that gets past vf_db_try() ends the script. */
+	creating_extension = false;
 	error = vf_db_try(renew, NULL);
+	creating_extension = in_script;
 	if (error != NULL)
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),

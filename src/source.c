@@ -312,11 +312,6 @@ vf_source_show_holds(const VfSource *source)
 	const char *role;
 	VfDbSection section;
 
-	if (!OidIsValid(holds))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the extension's objects are older than its library"),
-				 errhint("Run ALTER EXTENSION voiceframe_retention UPDATE. Nothing is deleted until then.")));
 	if (XactReadOnly ||
 		(DatumGetBool(DirectFunctionCall3(has_schema_privilege_id_id,
 										  ObjectIdGetDatum(owner),

@@ -149,7 +149,7 @@ vf_sql_refuse_drop(PG_FUNCTION_ARGS)
 				 errmsg("vf_refuse_drop() can only be called as an event trigger")));
 	if (!drops_us(trigger->parsetree))
 		PG_RETURN_NULL();
-	vf_db_open(false);
+	vf_db_open_any(false);
 	keys = vf_outbox_pending();
 	vf_db_close();
 	if (keys > 0)

@@ -209,7 +209,7 @@ vf_sql_renew(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	vf_sql_require_superuser("vf_renew()");
-	vf_db_open(false);
+	vf_db_open_any(false);
 	vf_register_renew();
 	vf_db_close();
 	PG_RETURN_VOID();

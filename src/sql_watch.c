@@ -56,7 +56,7 @@ vf_sql_source_state(PG_FUNCTION_ARGS)
 	bool		nulls[4] = {false};
 	MemoryContext context = CurrentMemoryContext;
 
-	vf_db_open(false);
+	vf_db_open_any(false);
 	vf_watch_state(&state);
 	MemoryContextSwitchTo(context);
 	values[0] = BoolGetDatum(state.registered);

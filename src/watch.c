@@ -80,11 +80,16 @@ void
 vf_watch_state(VfWatchState *state)
 {
 	ErrorData  *error;
+	char	   *fault;
 
 	memset(state, 0, sizeof(*state));
 	state->settings_fault = vf_preflight_settings_fault();
 	state->registered = vf_source_registered();
-	if (!state->registered)
+	fault = vf_db_version_fault();
+	if (fault != NULL)
+		state->problem = psprintf("%s: run ALTER EXTENSION voiceframe_retention UPDATE",
+								  fault);
+	if (fault != NULL || !state->registered)
 		return;
 	error = vf_db_try(load_state, state);
 	if (error != NULL)

@@ -130,7 +130,7 @@ run_work(Work work, const char *activity)
 	MemoryContextSwitchTo(cycle_context);
 	PG_TRY();
 	{
-		vf_db_open(true);
+		vf_db_open_any(true);
 		ok = work();
 		vf_db_close();
 		CommitTransactionCommand();
@@ -156,6 +156,7 @@ run_work(Work work, const char *activity)
 
 /* Sets installed and allowed; never fails for what a user can have done. */
 static bool installed;
+static bool current;			/* our objects are of the library's version */
 static bool allowed;
 
 /* When the next purge is due; draining stops for it. */
@@ -171,12 +172,21 @@ static bool more_to_drain;
 static bool
 look_around(void)
 {
+	static bool told = false;
 	bool		active,
 				paused;
+	char	   *fault;
 
 	installed = vf_db_installed();
-	allowed = installed && vf_source_flags(&active, &paused) && active &&
+	fault = installed ? vf_db_version_fault() : NULL;
+	current = installed && fault == NULL;
+	allowed = current && vf_source_flags(&active, &paused) && active &&
 		!paused;
+	if (fault != NULL && !told)
+		ereport(LOG,
+				(errmsg("the worker waits: %s", fault),
+				 errhint("Run ALTER EXTENSION voiceframe_retention UPDATE.")));
+	told = fault != NULL;
 	return true;
 }
 
@@ -292,7 +302,7 @@ loop(void)
 		}
 
 		/* Before the first purge: a copy has to show before it deletes. */
-		if (installed && (vf_lease_due() || (allowed && !was_allowed)))
+		if (current && (vf_lease_due() || (allowed && !was_allowed)))
 			(void) run_work(heartbeat, "holding the lease");
 		was_allowed = allowed;
 		next_purge = purge_due();

@@ -24,7 +24,8 @@ done | verdict 'the analysers are there'
 
 for file in src/*.c; do
 	clang-tidy --quiet --checks="$checks" --header-filter="^$top/src/.*" \
-		"$file" -- -isystem "${includes#-I}" -Isrc -D_GNU_SOURCE 2>/dev/null |
+		"$file" -- -isystem "${includes#-I}" -Isrc -D_GNU_SOURCE \
+		'-DVF_VERSION=""' 2>/dev/null |
 		grep -E "^$top/src/.*(warning|error):" | sed "s|$top/||" || true
 done | verdict 'clang-tidy finds nothing'
 
