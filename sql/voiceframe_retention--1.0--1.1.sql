@@ -102,6 +102,8 @@ ALTER TABLE vf_run DROP CONSTRAINT vf_run_kind_check;
 ALTER TABLE vf_run ADD CONSTRAINT vf_run_kind_check
 	CHECK (kind IN ('purge', 'drain', 'undo', 'erase'));
 ALTER TABLE vf_run ADD COLUMN restored bigint NOT NULL DEFAULT 0;
+/* Each run looks for those that were cut off. */
+CREATE INDEX vf_run_open ON vf_run (kind) WHERE outcome = 'running';
 
 CREATE TABLE vf_lookup (
 	endpoint text NOT NULL,
