@@ -156,6 +156,18 @@ composite(const VfSavedRow *row, const VfRowColumn *columns, int n)
 	return CStringGetTextDatum(buf.data);
 }
 
+/* Then a conflict has to be an error: INSERT takes no other clause there. */
+static bool
+has_rules(const VfSource *source)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->sessions.relid));
+	vf_db_run_self("SELECT relhasrules FROM pg_catalog.pg_class"
+				   " WHERE oid = $1", &args);
+	return vf_db_bool(0, 0);
+}
+
 /*
  * INSERT of the columns that both the saved rows and the table have.  The
  * values are cast once for each row, not once for each column.
@@ -185,12 +197,14 @@ insert_statement(const VfSource *source, const VfSavedRow *row,
 					" WHERE s.%s = (x.r).%s)"
 					" AND NOT EXISTS (SELECT 1 FROM %s s"
 					" WHERE s.%s = (x.r).%s)"
-					" ON CONFLICT DO NOTHING RETURNING n.%s::pg_catalog.text",
+					"%s RETURNING n.%s::pg_catalog.text",
 					source->sessions.quoted, names.data, values.data,
 					source->sessions.quoted, source->sessions.quoted,
 					source->quoted[VF_S_ID], source->quoted[VF_S_ID],
 					source->sessions.quoted, source->quoted[VF_S_TOKEN],
-					source->quoted[VF_S_TOKEN], source->quoted[VF_S_ID]);
+					source->quoted[VF_S_TOKEN],
+					has_rules(source) ? "" : " ON CONFLICT DO NOTHING",
+					source->quoted[VF_S_ID]);
 }
 
 static int
@@ -208,6 +222,7 @@ vf_source_insert_rows(const VfSource *source, const VfSavedRow *rows, int n,
 	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
 	VfDbArgs	args = {0};
 	VfDbSection section;
+	char	   *statement;
 	char	  **ids;
 	int			inserted;
 
@@ -217,10 +232,10 @@ vf_source_insert_rows(const VfSource *source, const VfSavedRow *rows, int n,
 	for (int i = 0; i < n; i++)
 		values[i] = composite(&rows[i], columns, n_columns);
 	vf_db_arg_text_datums(&args, values, n);
+	statement = insert_statement(source, &rows[0], columns, n_columns);
 	vf_db_enter_owner(&section, source->sessions.owner);
 	vf_source_row_settings();
-	inserted = (int) vf_db_run(insert_statement(source, &rows[0], columns,
-												n_columns), &args);
+	inserted = (int) vf_db_run(statement, &args);
 	ids = palloc(sizeof(char *) * Max(inserted, 1));
 	for (int i = 0; i < inserted; i++)
 		ids[i] = vf_db_text(i, 0);

@@ -233,6 +233,35 @@ RESET ROLE;
 RESET search_path;
 SELECT DISTINCT what, who, path FROM t.heard WHERE what ~ 'on sessions' ORDER BY 1;
 
+-- Undo inserts rows: what is planted on the table runs then, too, and with its
+-- owner's rights alone; so does what a payment brings back by itself.
+SELECT t.fresh('5'), t.fresh('6') \gset _
+DELETE FROM t.heard;
+SET search_path = evil, shop, vf, pg_catalog;
+SET voiceframe.undo_window = '1h';
+SELECT expired FROM vf.vf_purge_now();
+\o /dev/null
+SELECT * FROM vf.vf_undo_runs;
+\o
+SELECT outcome, detail FROM vf.vf_undo_purge('due 5');
+SELECT * FROM t.bad;
+SET ROLE regress_vf_orders;
+INSERT INTO shop.orders (id, email, amount_cents, status, session_token)
+VALUES ('00000000-0000-0000-0000-000000000002', 'x', 1, 'paid', 'due 6');
+RESET ROLE;
+-- (The order itself is its owner's, with his own path.)
+SELECT * FROM t.bad WHERE what !~ 'on orders';
+DELETE FROM t.heard;
+SELECT vf.vf_hold('due 5', NULL, 'why');
+SELECT vf.vf_release('due 5');
+SELECT sessions, undo_rows FROM vf.vf_erase_session('due 5');
+SELECT vf.vf_undo_discard() IS NOT NULL AS discarded;
+SHOW search_path;
+RESET voiceframe.undo_window;
+RESET search_path;
+SELECT * FROM t.bad;
+SELECT session_token FROM shop.sessions WHERE session_token ~ 'due [56]' ORDER BY 1;
+
 -- Row policies would hide rows, and paid orders with them: refused before
 -- they are asked, and nothing is lost.
 SET ROLE regress_vf_orders;
