@@ -120,8 +120,12 @@ vf_bucket_store(const VfBucket *b)
 			   " VALUES ($1, $2, $3, $4, $5, $6, true)"
 			   " ON CONFLICT (endpoint, bucket) DO UPDATE SET"
 			   " (region, path_style, profile, probe, is_current, probed_at,"
-			   " failures, next_attempt_at)"
-			   " = ($3, $4, $5, $6, true, NULL, 0, NULL)", &args);
+			   " failures, next_attempt_at, batch_keys, batch_bytes)"
+			   " = ($3, $4, $5, $6, true, NULL, 0, NULL, DEFAULT, DEFAULT)",
+			   &args);
+	args.n = 2;
+	vf_db_runf("DELETE FROM {vf}.vf_pace WHERE endpoint = $1"
+			   " AND bucket = $2", &args);
 	vf_db_leave(&section);
 }
 

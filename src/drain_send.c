@@ -16,6 +16,9 @@
 #include "settings.h"
 #include "wake.h"
 
+/* More failing keys than one of so many are the store's affair. */
+#define MANY_FAILED 20
+
 /* How often we look up while the pace makes us wait, ms. */
 #define PACE_SLICE 100
 
@@ -173,6 +176,7 @@ typedef struct Account
 	int			sent[VF_PACE_PREFIXES];
 	int			fine[VF_PACE_PREFIXES];
 	bool		slow[VF_PACE_PREFIXES];
+	int			failed[VF_PACE_PREFIXES];	/* InternalError of the key */
 	int			too_many;		/* keys of the smallest that took too long */
 	int			too_large;		/* bytes of the smallest that was refused */
 } Account;
@@ -211,9 +215,10 @@ account_keys(Account *account, VfPace *pace, const VfWaveRequest *r)
 		const VfS3Key *key = &r->del.keys[k];
 		int			place = vf_pace_place(pace, key->key, key->len);
 
-		if (vf_wave_is_slow_down(key->code) ||
-			strcmp(key->code, "InternalError") == 0)
+		if (vf_wave_is_slow_down(key->code))
 			account->slow[place] = true;
+		else if (strcmp(key->code, "InternalError") == 0)
+			account->failed[place]++;
 		else
 			account->fine[place]++;
 	}
@@ -246,7 +251,9 @@ adapt_pace(VfWave *wave, int64 usecs)
 	}
 	for (int p = 0; p < wave->pace->n; p++)
 	{
-		if (account.slow[p])
+		/* One key may be what fails; one of many is the store. */
+		if (account.slow[p] ||
+			account.failed[p] * MANY_FAILED > account.sent[p])
 			vf_pace_slow(wave->pace, p, account.sent[p] / seconds);
 		else
 			vf_pace_fine(wave->pace, p, account.fine[p]);

@@ -12,11 +12,13 @@
 #include "schedule_pace.h"
 
 /* No store is slower than this for long, keys a second. */
-#define MIN_RATE 10.0
+#define MIN_RATE 50.0
+/* Where no limit is known, it is looked for from here at the lowest. */
+#define START_RATE 2000.0
 /* Faster than this nothing is measured: the limit is forgotten. */
 #define MAX_RATE 50000.0
 /* What a second at the full rate adds to it. */
-#define RATE_STEP 50.0
+#define RATE_STEP 100.0
 
 /* How much of a prefix's time one request takes, s. */
 #define REQUEST_SECONDS 5
@@ -114,8 +116,9 @@ vf_pace_slow(VfPace *pace, int place, double sent_rate)
 {
 	VfPacePrefix *p = &pace->prefixes[place];
 
-	if (p->rate == 0 || (sent_rate > 0 && sent_rate < p->rate))
-		p->rate = sent_rate;
+	/* What little was sent, perhaps in a moment, says nothing of the limit. */
+	if (p->rate == 0)
+		p->rate = Min(Max(sent_rate, START_RATE), MAX_RATE);
 	p->rate = Max(p->rate / 2, MIN_RATE);
 	pace->changed = true;
 }

@@ -59,7 +59,10 @@ extern TimestampTz vf_pace_ready(const VfPace *pace, const int *counts,
 								 TimestampTz now);
 extern void vf_pace_spend(VfPace *pace, const int *counts, TimestampTz now);
 
-/* The store asked for patience while it was sent so many keys a second. */
+/*
+ * The store asked for patience while it was sent so many keys a second, which
+ * counts where no limit was known.
+ */
 extern void vf_pace_slow(VfPace *pace, int place, double sent_rate);
 /* It took so many keys of the prefix. */
 extern void vf_pace_fine(VfPace *pace, int place, int keys);

@@ -98,6 +98,32 @@ pass('then it purges and drains');
 my $runs = runs_by_worker();
 wait_for(sub { runs_by_worker() >= $runs + 3 }, 'three purges');
 pass('it purges every naptime');
+
+# However often it comes round: what the brake stops stays, and one record
+# counts on.
+sql($node, $_) foreach 'SELECT vf_worker_stop()',
+  'ALTER SYSTEM SET voiceframe.purge_brake_rows = 0',
+  'ALTER SYSTEM SET voiceframe.purge_brake_percent = 0',
+  'SELECT pg_reload_conf()';
+add_due($node, 'temp_photos/braked1', 'temp_photos/braked2');
+sql($node, q{UPDATE sessions SET expires_at = now() AT TIME ZONE 'UTC'
+	WHERE photo_s3_key LIKE '%braked%'});
+my $braked = q{SELECT coalesce(sum(1 + repeats), 0) FROM vf_run
+	WHERE caller = 'worker' AND outcome = 'brake'};
+foreach my $time (1 .. 3)
+{
+	my $before = sql($node, $braked);
+	sql($node, 'SELECT vf_worker_start()');
+	wait_for(sub { sql($node, $braked) > $before }, 'the brake', 90);
+	sql($node, 'SELECT vf_worker_stop()');
+}
+is(due(), 2, 'P6: a short naptime gets nothing past the brake');
+is( sql($node, q{SELECT count(*) FROM vf_run WHERE outcome = 'brake'}),
+	1, 'P7: refusals count on in one record');
+sql($node, $_) foreach 'ALTER SYSTEM RESET voiceframe.purge_brake_rows',
+  'ALTER SYSTEM RESET voiceframe.purge_brake_percent',
+  'SELECT pg_reload_conf()', 'SELECT vf_worker_start()';
+wait_for(sub { due() == 0 }, 'the two sessions to go');
 set_naptime(3600);
 wait_for(sub {
 		$runs = runs_by_worker();

@@ -78,25 +78,30 @@ test_rate(void)
 	counts[audio] = 1000;
 	CHECK(vf_pace_ready(&pace, counts, now) == now);
 
-	/* Half again, of the slower of what was known and what was sent. */
+	/* Half again, whatever was sent; never so little that nothing moves. */
 	vf_pace_slow(&pace, photos, 100000);
 	CHECK(pace.prefixes[photos].rate == 1000);
-	vf_pace_slow(&pace, photos, 120);
-	CHECK(pace.prefixes[photos].rate == 60);
-	CHECK(vf_pace_request_keys(&pace) == 300);
+	for (int i = 0; i < 3; i++)
+		vf_pace_slow(&pace, photos, 1);
+	CHECK(pace.prefixes[photos].rate == 125);
+	CHECK(vf_pace_request_keys(&pace) == 625);
 	for (int i = 0; i < 100; i++)
-		vf_pace_slow(&pace, photos, 0.001);
-	CHECK(pace.prefixes[photos].rate == 10);
-	CHECK(vf_pace_request_keys(&pace) == 50);
+		vf_pace_slow(&pace, photos, 0);
+	CHECK(pace.prefixes[photos].rate == 50);
+	CHECK(vf_pace_request_keys(&pace) == 250);
+
+	/* A single key sent in a moment is no measure. */
+	vf_pace_slow(&pace, audio, 3);
+	CHECK(pace.prefixes[audio].rate == 1000);
 
 	/* A second at the full rate adds the same each time, a part a part. */
-	vf_pace_fine(&pace, photos, 10);
-	CHECK(pace.prefixes[photos].rate == 60);
-	vf_pace_fine(&pace, photos, 30);
-	CHECK(pace.prefixes[photos].rate == 85);
+	vf_pace_fine(&pace, photos, 50);
+	CHECK(pace.prefixes[photos].rate == 150);
+	vf_pace_fine(&pace, photos, 75);
+	CHECK(pace.prefixes[photos].rate == 200);
 	vf_pace_fine(&pace, photos, 0);
 	vf_pace_fine(&pace, photos, 1000000);
-	CHECK(pace.prefixes[photos].rate == 135);
+	CHECK(pace.prefixes[photos].rate == 300);
 
 	/* So fast that it is no limit any more. */
 	for (int i = 0; i < 1000; i++)
