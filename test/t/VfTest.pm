@@ -229,9 +229,11 @@ sub ctl_in
 }
 
 # As peerctl.py does it, without a process: tests set faults by the hundred.
+# A proxy that a test plants for the server is none of ours.
 sub post
 {
 	my ($self, $path, $value) = @_;
+	delete local @ENV{ grep { /_proxy$/i } CORE::keys %ENV };
 	my $port = PostgreSQL::Test::Utils::slurp_file("$self->{dir}/control_port");
 	chomp $port;
 	my $answer = HTTP::Tiny->new(timeout => 60)
