@@ -229,12 +229,13 @@ sub ctl_in
 }
 
 # As peerctl.py does it, without a process: tests set faults by the hundred.
+# Never by the proxies that a test may have planted in the environment.
 sub post
 {
 	my ($self, $path, $value) = @_;
 	my $port = PostgreSQL::Test::Utils::slurp_file("$self->{dir}/control_port");
 	chomp $port;
-	my $answer = HTTP::Tiny->new(timeout => 60)
+	my $answer = HTTP::Tiny->new(timeout => 60, http_proxy => undef)
 	  ->post("http://127.0.0.1:$port$path", { content => encode_json($value) });
 	die "$path: $answer->{status} $answer->{content}" if !$answer->{success};
 	return decode_json("[$answer->{content}]")->[0];
