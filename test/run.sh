@@ -15,6 +15,7 @@
 # TESTS="a b"      only these regress tests, specs or TAP files (no suffix)
 # FUZZ_SECONDS=N   how long each fuzz target runs (60)
 # SECONDS_A_SEED=n how long the crash harness goes on with each seed (20)
+# SANITIZE=TOOL    every server under asan or valgrind: sanitize/run.sh
 set -eu
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -29,11 +30,17 @@ failed=0
 work=$(mktemp -d /tmp/vf-test.XXXXXX)
 copy=$work/src
 pgxs=$(dirname "$("$PG_CONFIG" --pgxs)")/..
+watch_copt=
+part_seconds=900
+if [ -n "${SANITIZE:-}" ]; then . "$top/test/sanitize/lib.sh"; fi
 
 finish() {
 	code=$?
 	trap - EXIT
-	if [ -d "$work/pg/data" ]; then pg_stop "$work/pg" immediate || true; fi
+	for server in pg canary; do
+		[ ! -d "$work/$server/data" ] ||
+			pg_stop "$work/$server" immediate || true
+	done
 	if [ -n "${uninstall:-}" ]; then
 		make -s -C "$copy" with_llvm=no PG_CONFIG="$PG_CONFIG" \
 			uninstall >/dev/null 2>&1 || true
@@ -84,7 +91,7 @@ build() {
 	[ -e "$("$PG_CONFIG" --pkglibdir)/voiceframe_retention.so" ] ||
 		uninstall=yes
 	if in_copy make -s -j2 with_llvm=no PG_CONFIG="$PG_CONFIG" \
-		COPT=-DUSE_ASSERT_CHECKING all >"$work/build.log" 2>&1 &&
+		COPT="-DUSE_ASSERT_CHECKING $watch_copt" all >"$work/build.log" 2>&1 &&
 		make -s -C "$copy" with_llvm=no PG_CONFIG="$PG_CONFIG" \
 			install >>"$work/build.log" 2>&1; then
 		count 1 0 'build and install'
@@ -198,7 +205,7 @@ part_tap() {
 			TESTDATADIR="$copy/tmp_check" TESTLOGDIR="$copy/tmp_check/log" \
 			PG_REGRESS="$pgxs/test/regress/pg_regress" PG_CONFIG="$PG_CONFIG" \
 			PERL5LIB="$pgxs/test/perl:$copy/test/t" \
-			timeout --kill-after=30 900 prove -v "test/t/$name.pl" \
+			timeout --kill-after=30 $part_seconds prove -v "test/t/$name.pl" \
 			>"$work/tap.log" 2>&1 || code=$?
 		count_lines $code "tap $name" "$work/tap.log" '^ok ' '^not ok '
 		if [ $code != 0 ]; then
@@ -226,10 +233,13 @@ part_fault() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 make_copy
+if [ -n "${SANITIZE:-}" ]; then watch_prepare; fi
 if build; then
+	if [ -n "${SANITIZE:-}" ]; then watch_canary; fi
 	for part in ${*:-lint unit fuzz regress isolation tap fault}; do
 		"part_$part"
 	done
+	if [ -n "${SANITIZE:-}" ]; then watch_verdict; fi
 fi
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -1,6 +1,6 @@
 #!/bin/bash
-# setup.sh [demo|test|bench]: install what a part of the project needs on
-# Debian 12, from Debian's packages alone, as root.  Installs only what is
+# setup.sh [demo|test|bench|sanitize]: install what a part of the project needs
+# on Debian 12, from Debian's packages alone, as root.  Installs only what is
 # missing, so a second call touches neither network nor disk.  Quiet unless it
 # fails.  The other scripts source it and call `setup PART`.
 #
@@ -20,7 +20,8 @@ packages() {
 	demo) echo $BUILD $S3 ;;
 	test) echo $BUILD $S3 $CHECK ;;
 	bench) echo $BUILD $S3 $CHECK nginx ;;
-	*) echo "usage: setup.sh [demo|test|bench]" >&2; return 2 ;;
+	sanitize) echo $BUILD $S3 $CHECK valgrind ;;
+	*) echo "usage: setup.sh [demo|test|bench|sanitize]" >&2; return 2 ;;
 	esac
 }
 

@@ -38,6 +38,11 @@ sources() {
 	cred) echo "$src/s3_cred_parse.c" ;;
 	judge) echo "$src/s3_judge.c" "$src/s3_class.c" "$src/s3_xml.c" \
 		"${pg_libs[@]}" -lexpat ;;
+	json) echo -DFRONTEND "$src/s3_cred_json.c" "$src/s3_cred_parse.c" \
+		"${pg_libs[@]}" ;;
+	sts) echo "$src/s3_xml.c" -lexpat ;;
+	origin) echo "$src/s3_cred_url.c" -lcurl ;;
+	marker) echo "$src/s3_marker.c" ;;
 	esac
 }
 
@@ -70,7 +75,7 @@ fuzz() {
 
 failed=0
 running=0
-for name in ${TARGETS:-xml key url sign cred judge}; do
+for name in ${TARGETS:-xml key url sign cred judge json sts origin marker}; do
 	if [ $running -ge "$(nproc)" ]; then
 		wait -n || failed=1
 		running=$((running - 1))

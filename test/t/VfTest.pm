@@ -229,7 +229,7 @@ sub ctl_in
 }
 
 # As peerctl.py does it, without a process: tests set faults by the hundred.
-# A proxy that a test plants for the server is none of ours.
+# Never by the proxies that a test may have planted in the environment.
 sub post
 {
 	my ($self, $path, $value) = @_;
