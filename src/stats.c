@@ -45,6 +45,7 @@ init_shared(void *ptr)
 		pg_atomic_init_u64(&slot->keys_confirmed, 0);
 		pg_atomic_init_u64(&slot->errors, 0);
 		pg_atomic_init_u32(&slot->by_hand, 0);
+		pg_atomic_init_u32(&slot->connecting, 0);
 	}
 }
 
@@ -175,6 +176,7 @@ vf_stats_free(VfSlot *slot)
 
 	if (database != InvalidOid && !vf_stats_runs(slot) &&
 		pg_atomic_read_u32(&slot->stop) == 0 &&
+		pg_atomic_read_u32(&slot->connecting) == 0 &&
 		pg_atomic_read_u32(&slot->by_hand) == 0)
 		(void) pg_atomic_compare_exchange_u32(&slot->database, &database,
 											  InvalidOid);
