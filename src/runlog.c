@@ -5,8 +5,8 @@
  *
  * The start is written and committed before the work, the end after it; a run
  * found "running" whose process is gone, idle or at another statement was cut
- * off, and so was one of our own process when it begins another.  Everything here runs as the extension's
- * owner.
+ * off, and so was one of our own process when it begins another.  Everything
+ * here runs as the extension's owner.
  *
  *-------------------------------------------------------------------------
  */

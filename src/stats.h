@@ -38,7 +38,7 @@ typedef struct VfSlot
 	pg_atomic_uint64 keys_confirmed;	/* since the worker started */
 	pg_atomic_uint64 errors;
 	pg_atomic_uint32 by_hand;	/* drains that are no worker's */
-	pg_atomic_uint32 connecting;	/* times since it last got into the database */
+	pg_atomic_uint32 connecting;	/* times since it last could */
 } VfSlot;
 
 /* Reserve memory; by _PG_init, while preloaded libraries are loaded. */
