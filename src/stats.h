@@ -44,6 +44,9 @@ typedef struct VfSlot
 /* Reserve memory; by _PG_init, while preloaded libraries are loaded. */
 extern void vf_stats_init(void);
 
+/* Raise an error where another version of the library is still at work. */
+extern void vf_stats_attach(void);
+
 /* The slot of a database, or NULL. */
 extern VfSlot *vf_stats_find(Oid database);
 
