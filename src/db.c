@@ -28,6 +28,7 @@
 #include "nodes/params.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -609,6 +610,9 @@ vf_db_lock(Oid relid, LOCKMODE mode, int timeout_ms)
 	int			nest_level = NewGUCNestLevel();
 	char		timeout[16];
 
+	/* Whoever is in more of a hurry than we is not made to wait. */
+	if (LockTimeout > 0 && (timeout_ms == 0 || LockTimeout < timeout_ms))
+		timeout_ms = LockTimeout;
 	snprintf(timeout, sizeof(timeout), "%d", timeout_ms);
 	vf_db_set("lock_timeout", timeout);
 	LockRelationOid(relid, mode);

@@ -46,7 +46,7 @@ vf_preflight_primary(void)
 	if (RecoveryInProgress())
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("nothing can be deleted on a standby server"),
+				 errmsg("nothing can be deleted or changed on a standby server"),
 				 errhint("Call it on the primary.")));
 }
 

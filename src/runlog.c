@@ -4,9 +4,9 @@
  *	  A record of every run: table vf_run.
  *
  * The start is written and committed before the work, the end after it; a run
- * found "running" whose process is gone was cut off, and so was one of our own
- * process when it begins another.  Everything here runs as the extension's
- * owner.
+ * found "running" whose process is gone, idle or at another statement was cut
+ * off, and so was one of our own process when it begins another.  Everything
+ * here runs as the extension's owner.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,7 +47,9 @@ mark_interrupted(const char *kind)
 				   " WHERE v.outcome = 'running' AND v.kind = $1"
 				   " AND (v.pid = $2 OR NOT EXISTS (SELECT"
 				   " FROM pg_catalog.pg_stat_get_activity(v.pid) a"
-				   " WHERE a.backend_start = v.backend_start))"
+				   " WHERE a.backend_start = v.backend_start"
+				   " AND a.state IS DISTINCT FROM 'idle'"
+				   " AND (a.query_start > v.started_at) IS NOT TRUE))"
 				   " FOR UPDATE OF v SKIP LOCKED)", &args);
 }
 

@@ -17,6 +17,7 @@
 #include "db.h"
 #include "drain.h"
 #include "outbox.h"
+#include "preflight.h"
 #include "sql_rights.h"
 #include "stats.h"
 #include "worker.h"
@@ -132,6 +133,7 @@ vf_sql_worker_start(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	vf_sql_require_superuser("vf_worker_start()");
+	vf_preflight_primary();
 	PG_RETURN_INT32(vf_worker_start());
 }
 

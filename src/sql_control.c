@@ -17,6 +17,7 @@
 #include "db.h"
 #include "errors.h"
 #include "outbox.h"
+#include "preflight.h"
 #include "source.h"
 #include "sql_rights.h"
 #include "wake.h"
@@ -41,6 +42,7 @@ Datum
 vf_sql_pause(PG_FUNCTION_ARGS)
 {
 	vf_sql_require_owner("vf_pause()");
+	vf_preflight_primary();
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -58,6 +60,7 @@ vf_sql_resume(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	vf_sql_require_owner("vf_resume()");
+	vf_preflight_primary();
 	vf_db_open(false);
 	require_registered();
 	vf_source_set_pause(NULL);
@@ -75,6 +78,7 @@ vf_sql_outbox_retry(PG_FUNCTION_ARGS)
 	int64		keys;
 
 	vf_sql_require_owner("vf_outbox_retry()");
+	vf_preflight_primary();
 	vf_db_open(false);
 	keys = all || id > 0 ? vf_outbox_retry(id) : 0;
 	vf_db_close();
@@ -95,6 +99,7 @@ vf_sql_outbox_cancel(PG_FUNCTION_ARGS)
 	int64		keys;
 
 	vf_sql_require_owner("vf_outbox_cancel()");
+	vf_preflight_primary();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 
 #include "db.h"
+#include "preflight.h"
 #include "register.h"
 #include "sql_rights.h"
 
@@ -86,6 +87,7 @@ vf_sql_configure(PG_FUNCTION_ARGS)
 	VfReport	report = {0};
 
 	vf_sql_require_superuser("vf_configure()");
+	vf_preflight_primary();
 	InitMaterializedSRF(fcinfo, 0);
 	opt.sessions = arg_oid(fcinfo, 0);
 	opt.orders = arg_oid(fcinfo, 1);
@@ -107,6 +109,7 @@ Datum
 vf_sql_unconfigure(PG_FUNCTION_ARGS)
 {
 	vf_sql_require_superuser("vf_unconfigure()");
+	vf_preflight_primary();
 	vf_db_open(false);
 	vf_register_unconfigure(PG_GETARG_BOOL(0));
 	vf_db_close();
@@ -118,6 +121,7 @@ vf_sql_adopt(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	vf_sql_require_superuser("vf_adopt()");
+	vf_preflight_primary();
 	vf_db_open(false);
 	vf_register_adopt();
 	vf_db_close();
@@ -131,6 +135,7 @@ vf_sql_configure_bucket(PG_FUNCTION_ARGS)
 	VfReport	report = {0};
 
 	vf_sql_require_superuser("vf_configure_bucket()");
+	vf_preflight_primary();
 	InitMaterializedSRF(fcinfo, 0);
 	opt.bucket = arg_text(fcinfo, 0);
 	opt.region = arg_text(fcinfo, 1);

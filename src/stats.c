@@ -45,6 +45,7 @@ init_shared(void *ptr)
 		pg_atomic_init_u64(&slot->keys_confirmed, 0);
 		pg_atomic_init_u64(&slot->errors, 0);
 		pg_atomic_init_u32(&slot->by_hand, 0);
+		pg_atomic_init_u32(&slot->connecting, 0);
 	}
 }
 
@@ -66,13 +67,49 @@ vf_stats_init(void)
 	shmem_request_hook = request_memory;
 }
 
+/*
+ * Memory that another version of the library made has another size, which the
+ * server takes for an internal error.
+ */
+static void
+map_shared(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		shared = vf_compat_shmem("voiceframe_retention", sizeof(Shared),
+								 init_shared);
+	}
+	PG_CATCH();
+	{
+		int			code = geterrcode();
+
+		if (code != ERRCODE_INTERNAL_ERROR)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the server still runs with another version of the voiceframe_retention library"),
+				 errdetail("That version made the shared memory of the workers."),
+				 errhint("Restart the server.")));
+	}
+	PG_END_TRY();
+}
+
 static Shared *
 attach(void)
 {
 	if (shared == NULL)
-		shared = vf_compat_shmem("voiceframe_retention", sizeof(Shared),
-								 init_shared);
+		map_shared();
 	return shared;
+}
+
+void
+vf_stats_attach(void)
+{
+	(void) attach();
 }
 
 VfSlot *
@@ -175,6 +212,7 @@ vf_stats_free(VfSlot *slot)
 
 	if (database != InvalidOid && !vf_stats_runs(slot) &&
 		pg_atomic_read_u32(&slot->stop) == 0 &&
+		pg_atomic_read_u32(&slot->connecting) == 0 &&
 		pg_atomic_read_u32(&slot->by_hand) == 0)
 		(void) pg_atomic_compare_exchange_u32(&slot->database, &database,
 											  InvalidOid);

@@ -38,10 +38,14 @@ typedef struct VfSlot
 	pg_atomic_uint64 keys_confirmed;	/* since the worker started */
 	pg_atomic_uint64 errors;
 	pg_atomic_uint32 by_hand;	/* drains that are no worker's */
+	pg_atomic_uint32 connecting;	/* times since it last could */
 } VfSlot;
 
 /* Reserve memory; by _PG_init, while preloaded libraries are loaded. */
 extern void vf_stats_init(void);
+
+/* Raise an error where another version of the library is still at work. */
+extern void vf_stats_attach(void);
 
 /* The slot of a database, or NULL. */
 extern VfSlot *vf_stats_find(Oid database);

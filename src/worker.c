@@ -59,6 +59,9 @@
 /* The pause after an error, ms. */
 #define ERROR_PAUSE 30000
 
+/* How often a worker tries to get into a database that it cannot. */
+#define MAX_CONNECTS 3
+
 static VfSlot *slot = NULL;
 static MemoryContext cycle_context = NULL;
 static TimestampTz lock_looked_at = 0;
@@ -248,6 +251,8 @@ wait_until(TimestampTz until)
 		long		left = TimestampDifferenceMilliseconds(now, until);
 		int			events;
 
+		/* No work is under way that could be cancelled. */
+		QueryCancelPending = false;
 		if (!keep_going())
 			leave("the database is wanted", true);
 		if (left <= 0)
@@ -256,6 +261,7 @@ wait_until(TimestampTz until)
 						   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						   Min(left, LOCK_INTERVAL), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
+		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
@@ -356,11 +362,36 @@ quiet_settings(void)
 		{"idle_in_transaction_session_timeout", "0"},
 		{"default_transaction_isolation", "read committed"},
 		{"client_min_messages", "error"},
+		{"transaction_timeout", "0"},	/* from 17 on */
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
+	{
+		if (GetConfigOption(settings[i][0], true, false) == NULL)
+			continue;
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET,
 						PGC_S_OVERRIDE);
+	}
+}
+
+/*
+ * The postmaster starts a worker anew though its database was dropped: nobody
+ * but the worker can tell it to stop, and nobody can look for a database
+ * before being connected to one.
+ */
+static void
+connect_or_give_up(Oid database)
+{
+	if (pg_atomic_fetch_add_u32(&slot->connecting, 1) >= MAX_CONNECTS)
+	{
+		pg_atomic_write_u32(&slot->connecting, 0);
+		ereport(LOG,
+				(errmsg("voiceframe_retention worker gives up: database %u is gone or takes no connections",
+						database)));
+		proc_exit(0);
+	}
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	pg_atomic_write_u32(&slot->connecting, 0);
 }
 
 void
@@ -377,7 +408,7 @@ vf_worker_main(Datum arg)
 		proc_exit(0);
 	before_shmem_exit(release_slot, (Datum) 0);
 	before_shmem_exit(release_leases, (Datum) 0);
-	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	connect_or_give_up(database);
 	quiet_settings();
 	cycle_context = AllocSetContextCreate(TopMemoryContext,
 										  "voiceframe worker cycle",

@@ -42,6 +42,9 @@
 /* How soon after a start it tries the same database again, ms. */
 #define RETRY_INTERVAL 60000
 
+/* How often it says that there is no process to spare, ms. */
+#define WANT_INTERVAL (10 * 60 * 1000)
+
 /* How long vf_worker_start() waits for the worker to be ready, ms. */
 #define START_TIMEOUT 10000
 
@@ -173,6 +176,20 @@ is_served(const char *name)
 	return false;
 }
 
+/* No worker can be started: said now and then, not each time it is tried. */
+static void
+tell_of_want(TimestampTz now)
+{
+	static TimestampTz told = 0;
+
+	if (!TimestampDifferenceExceeds(told, now, WANT_INTERVAL))
+		return;
+	told = now;
+	ereport(LOG,
+			(errmsg("voiceframe_retention has no process to spare for a worker"),
+			 errhint("Raise max_worker_processes, or drain with CALL vf_drain().")));
+}
+
 /* Start a worker unless one runs, was stopped by hand, or was just tried. */
 static void
 launch(Oid database, HTAB *tried)
@@ -192,10 +209,11 @@ launch(Oid database, HTAB *tried)
 	t->at = now;
 	describe(&worker, "worker", "vf_worker_main", BGW_NEVER_RESTART);
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
-	if (!RegisterDynamicBackgroundWorker(&worker, NULL))
-		ereport(LOG,
-				(errmsg("voiceframe_retention has no process to spare for a worker"),
-				 errhint("Raise max_worker_processes.")));
+	if (RegisterDynamicBackgroundWorker(&worker, NULL))
+		return;
+	/* The process may be there the next time we look. */
+	t->at = 0;
+	tell_of_want(now);
 }
 
 /* The databases we serve, as a list of oids in the current context. */

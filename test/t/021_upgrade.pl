@@ -447,4 +447,48 @@ is( sql($node, q{SELECT string_agg(keys[1] || ' ' || state, ', '
 check_same('restored', 'fresh', 'restored from a dump');
 
 $node->stop;
+
+# ---- a server that was not restarted: its workers are still of 1.0
+
+my $src = PostgreSQL::Test::Utils::tempdir_short();
+append_to_file("$src/old.c", <<'C');
+#include "postgres.h"
+#include "fmgr.h"
+#if PG_VERSION_NUM >= 170000
+#include "storage/dsm_registry.h"
+#endif
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+PG_MODULE_MAGIC;
+void _PG_init(void);
+#if PG_VERSION_NUM >= 170000
+static void init(void *at) { memset(at, 0, 4096); }
+#endif
+void
+_PG_init(void)
+{
+	bool found;
+#if PG_VERSION_NUM >= 170000
+	GetNamedDSMSegment("voiceframe_retention", 4096, init, &found);
+#else
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	memset(ShmemInitStruct("voiceframe_retention", 4096, &found), 0, 4096);
+	LWLockRelease(AddinShmemInitLock);
+#endif
+}
+C
+system('gcc', '-shared', '-fPIC', '-o', "$src/old.so", "$src/old.c",
+	'-I' . $node->config_data('--includedir-server')) == 0
+  or die 'could not build old.so';
+my $running = new_cluster('running', store => $peer, preload => 0);
+sql($running, "LOAD '$src/old.so'");
+($ret, $said) = VfTest::call($running, 'voiceframe',
+	"CREATE EXTENSION voiceframe_retention VERSION '1.0'; $update");
+like($said, qr/ERROR: .*still runs with another version.*Restart the server/s,
+	'P3: the update waits for the workers of 1.0 to be gone');
+$running->restart;
+($ret, $said) = VfTest::call($running, 'voiceframe', $update);
+is($ret, 0, 'after a restart it works') or diag($said);
+$running->stop;
 done_testing();
