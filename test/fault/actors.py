@@ -28,6 +28,10 @@ FAULTS = (
     {'reset': True}, {'cut': 0}, {'cut': 150}, {'cut': -5},
     {'garbage': True}, {'chunked': 100}, {'delay': 0.1}, {'hold': True},
     {'late': True}, {'extra': ['temp_photos/base1.jpg']})
+# What drains have learned of the store's speed, forgotten.
+FULL_PACE = (' DELETE FROM vf_pace; UPDATE vf_bucket SET batch_keys = DEFAULT,'
+             ' batch_bytes = DEFAULT')
+
 KEY_CODES = ('InternalError', 'SlowDown', 'AccessDenied', 'NoSuchNonsense')
 
 
@@ -381,13 +385,17 @@ def lease_scene(stage, rng):
     A second drain takes the entry over and sends its request.  Then the first
     one hears that its own failed: that must change nothing, or the entry would
     wait, and a row that now names one of its objects would lose it.
+
+    It is the clock that keeps the first one from sending more, by halves or at
+    a pace, and here the clock is not what it seems: so it may have no more.
     """
     world, store = stage.world, stage.world.store
     failure = rng.choice((
         {'status': 503, 'code': 'SlowDown'},
         {'key_errors': {'temp_': 'InternalError', 'wave': 'InternalError'}},
-        {'status': 400, 'code': 'MalformedXML'}))
+        {'status': 403, 'code': 'AccessDenied'}))
     world.admin.query('CALL vf_purge()')
+    world.admin.query(FULL_PACE)
     store.faults([{'hold': True, 'name': 'first',
                    'match': {'query': 'delete'}, **failure}])
     first = stage.connect()

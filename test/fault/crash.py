@@ -133,6 +133,8 @@ class Round:
         """Start what is down; all that was under way comes to its end."""
         world, store = self.world, self.world.store
 
+        began = time.monotonic()
+
         def quiet():
             try:
                 store.faults([])
@@ -141,6 +143,8 @@ class Round:
                 pass                    # just killed; started again below
             # Without the guard each batch would wait for them.
             self.end_transactions()
+            if time.monotonic() - began > 1:
+                self.cancel()
             return not [t for t in self.stage.threads if t.is_alive()]
         parts.wait_for(quiet, 'the actors to end', 60)
         self.stage.join()
@@ -155,6 +159,17 @@ class Round:
         world.insert_missing()
         parts.wait_for(self.alone, 'the others to be gone', 60)
         parts.wait_for(lambda: store.busy() == 0, 'requests to end', 60)
+        # Another start of the server waits until the lease of the old is over.
+        store.grow_old()
+
+    def cancel(self):
+        """A drain that has learned to be slow would take its time."""
+        try:
+            for conn in self.stage.ours:
+                self.world.admin.query('SELECT pg_cancel_backend(%d)'
+                                       % conn.pid)
+        except (Broken, SqlError):
+            pass                        # killed
 
     def reconnect(self):
         try:
@@ -194,7 +209,8 @@ class Round:
             admin.query(
                 "UPDATE vf_outbox SET next_attempt_at = now() - interval"
                 " '1 second' WHERE state IN ('waiting', 'claimed');"
-                ' UPDATE vf_bucket SET next_attempt_at = NULL')
+                ' UPDATE vf_bucket SET next_attempt_at = NULL;'
+                + actors.FULL_PACE)
             self.call('CALL vf_purge()')
             self.call('CALL vf_drain()')
             admin.query('SELECT vf_outbox_retry()')

@@ -91,13 +91,13 @@ mutate_per_key_account() {
 # Neither the guard nor the lock that replaces it.
 mutate_payments_held() {
 	change purge_batch.c \
-		's/(hold_payments\(const VfPass \*pass\)\n\{\n.*?\n\n)/$1\tif (guard >= 0)\n\t\treturn;\n/sg' &&
+		's/(hold_payments\(const VfSource \*source\)\n\{\n.*?\n\n)/$1\tif (guard >= 0)\n\t\treturn;\n/sg' &&
 	change source_guard.c 's/" THEN\\n"/" OR true THEN\\n"/g'
 }
 
 # A live row that names a key does not keep it.
 mutate_reference_check() {
-	change drain_wave.c \
+	change drain_keep.c \
 		's/(referenced = vf_source_referenced\(.*?\);\n)/$1\tn = 0;\n/sg'
 }
 

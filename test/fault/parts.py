@@ -22,6 +22,7 @@ KEY, SECRET, REGION, BUCKET = ('vfowner', 'vfownersecret', 'us-east-1',
                                'voiceframe')
 DATABASE = 'voiceframe'
 MARKERS = '.voiceframe_retention/'      # the extension's own objects
+STALE = 1000                            # a lease this old, s, is given up
 
 
 class Late(Exception):
@@ -209,6 +210,10 @@ class Peer:
     def busy(self):
         return self.ask('GET', '/busy')
 
+    def grow_old(self):
+        """So old that the lease of whoever died counts as given up."""
+        self.ask('POST', '/set', {'age': STALE})
+
     def keys_of(self, number):
         """The keys that the request of that number asked to delete."""
         found = []
@@ -279,6 +284,11 @@ class Ceph:
     def keys(self):
         return {k for k in self.client().list(BUCKET)
                 if not k.startswith(MARKERS)}
+
+    def grow_old(self):
+        """Nothing there grows older than it is: the markers go."""
+        self.remove([k for k in self.client().list(BUCKET)
+                     if k.startswith(MARKERS)])
 
     def faults(self, faults):
         pass

@@ -150,6 +150,15 @@ class Bucket:
         # Bytes, not code points, order keys in S3.
         return sorted((k for k in self.objects if self.live(k)), key=order)
 
+    def set_versioning(self, state):
+        self.tell('set_versioning', state)
+        self.versioning = state
+
+    def forget(self, key):
+        """Every version of it, and every marker."""
+        self.tell('forget', key)
+        self.objects.pop(key, None)
+
     def push(self, key, body, now):
         self.tell('push', key, body, now)
         self.serial += 1
@@ -352,7 +361,7 @@ class Store:
                               request.body)
             if not state:
                 raise Refusal(400, 'MalformedXML')
-            bucket.versioning = state.group(1).decode()
+            bucket.set_versioning(state.group(1).decode())
             return Answer(200)
         if method == 'GET' and 'location' in query:
             return Answer(200, document(
