@@ -184,8 +184,16 @@ class Peer:
     def put(self, keys):
         self.ask('POST', '/put', {'bucket': BUCKET, 'keys': keys})
 
-    def remove(self, keys):
+    def cover(self, keys):
+        """Delete as anybody would: a marker, where the bucket has versions."""
         self.ask('POST', '/remove', {'bucket': BUCKET, 'keys': keys})
+
+    def remove(self, keys):
+        self.ask('POST', '/remove', {'bucket': BUCKET, 'keys': keys,
+                                     'versions': True})
+
+    def keep_versions(self):
+        self.ask('POST', '/set', {'versioning': {BUCKET: 'Enabled'}})
 
     def have(self, key):
         return bool(self.ask('POST', '/have',
@@ -194,6 +202,11 @@ class Peer:
     def keys(self):
         found = self.ask('GET', '/store').get(BUCKET, [])
         return {k for k in found if not k.startswith(MARKERS)}
+
+    def history(self):
+        """How many versions and markers each key has."""
+        found = self.ask('GET', '/history').get(BUCKET, {})
+        return {k: n for k, n in found.items() if not k.startswith(MARKERS)}
 
     def faults(self, faults):
         self.ask('POST', '/faults', faults)
@@ -284,6 +297,9 @@ class Ceph:
     def keys(self):
         return {k for k in self.client().list(BUCKET)
                 if not k.startswith(MARKERS)}
+
+    def history(self):
+        return dict.fromkeys(self.keys(), 1)
 
     def grow_old(self):
         """Nothing there grows older than it is: the markers go."""

@@ -522,8 +522,9 @@ class Store:
         quote = text
         if 'encoding-type' in query:
             quote = lambda s: sigv4.quote(s, '/ ').replace(' ', '+')  # noqa
-        found = [(key, v) for key in sorted(bucket.objects, key=order)
-                 if key.startswith(prefix)
+        found = [(key, v) for key in sorted(
+                     (k for k in bucket.objects if k.startswith(prefix)),
+                     key=order)
                  for v in reversed(bucket.objects[key])]
         if 'key-marker' in query:
             after = (query['key-marker'], query.get('version-id-marker'))
