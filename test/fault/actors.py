@@ -463,3 +463,25 @@ def finish(stage, conn):
     except SqlError as error:
         stage.note(error)
     conn.close()
+
+
+def power_scene(stage, rng):
+    """The server dies when the store has acted and nobody has heard it yet.
+
+    What it has not put on disk is lost with it, which is a lot where commits
+    are asynchronous.  The purge whose objects are gone must not be among that.
+    The first drain is for the lease, which is put on disk when it is taken.
+    """
+    world, store = stage.world, stage.world.store
+    world.admin.query(FULL_PACE)
+    conn = stage.connect()
+    conn.query('CALL vf_purge(max_sessions => 8)')
+    end_windows(conn)
+    conn.query('CALL vf_drain()')
+    conn.query('CALL vf_purge()')
+    end_windows(conn)
+    store.faults([{'late': True, 'match': {'query': 'delete'}}])
+    conn.send('CALL vf_drain()')
+    wait_for(store.held, 'the last request')
+    world.cluster.kill(rng.choice((signal.SIGKILL, signal.SIGQUIT)))
+    store.release()

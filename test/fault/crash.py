@@ -84,6 +84,7 @@ def make_plan(rng, store):
         'row_gate': rng.random() < 0.35,
         'lease': store.faults_work and rng.random() < 0.25,
         'bad_store': store.faults_work and rng.random() < 0.6,
+        'power': store.faults_work and rng.random() < 0.1,
         'patience': rng.choice((0.1, 0.3)),
         'kills': KILLS}
 
@@ -98,7 +99,10 @@ class Round:
         self.prepare()
         if self.plan['lease']:
             actors.lease_scene(self.stage, self.rng)
-        self.play()
+        if self.plan['power']:
+            actors.power_scene(self.stage, self.rng)
+        else:
+            self.play()
         self.recover()
         self.settle()
         if self.stage.strange:

@@ -166,7 +166,7 @@ report() { printf '%-18s %-8s %s\n' "$@"; }
 mutant() {
 	local log=$work/$name.log code=0 seed=1
 	tree=$work/$name
-	copy_tree "$tree"
+	cp -a "$work/tree" "$tree"	# only what is mutated is built anew
 	"mutate_$name" && build "$tree" || { report "$name" BROKEN ''; return 1; }
 	chown -R postgres "$tree"
 	cd /

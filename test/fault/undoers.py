@@ -235,14 +235,14 @@ def clock(stage, rng):
     """Windows end, some at a time, whatever is under way."""
     conn = stage.connect('-c lock_timeout=200')
     while not stage.over.is_set():
-        with stage.world.windows.moved(0.2) as alone:
+        with stage.world.windows.moved(0.02) as alone:
             try:
                 if alone:
                     conn.query(
                         "UPDATE vf_undo_batch SET until = clock_timestamp()"
                         " - interval '1 ms' WHERE id IN (SELECT id FROM"
                         ' vf_undo_batch WHERE until > now() ORDER BY random()'
-                        ' LIMIT %d); %s' % (rng.randint(1, 4), LET_GO))
+                        ' LIMIT %d); %s' % (rng.randint(1, 2), LET_GO))
             except SqlError as error:
                 stage.note(error)
-        time.sleep(rng.random() / 8)
+        stage.over.wait(0.05 + rng.random() / 5)
