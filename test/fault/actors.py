@@ -13,6 +13,7 @@ import time
 
 from pgwire import Broken, SqlError, literal
 from parts import Late, kill, wait_for
+from undoers import OPEN, end_windows
 from world import ORDER_COLUMNS, PAYING, Payment, Violation, order_row
 
 ISOLATION = ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
@@ -28,6 +29,12 @@ FAULTS = (
     {'reset': True}, {'cut': 0}, {'cut': 150}, {'cut': -5},
     {'garbage': True}, {'chunked': 100}, {'delay': 0.1}, {'hold': True},
     {'late': True}, {'extra': ['temp_photos/base1.jpg']})
+# What their requests have in the query, where versions go.
+VERSION_QUERIES = ('delete', 'delete', 'versions', 'versioning')
+# What drains have learned of the store's speed, forgotten.
+FULL_PACE = (' DELETE FROM vf_pace; UPDATE vf_bucket SET batch_keys = DEFAULT,'
+             ' batch_bytes = DEFAULT')
+
 KEY_CODES = ('InternalError', 'SlowDown', 'AccessDenied', 'NoSuchNonsense')
 
 
@@ -91,18 +98,26 @@ class Stage:
         statement returned and before it commits: a session that is there then
         may not go any more, if the payment comes to stand.
         """
-        conn.query('BEGIN ISOLATION LEVEL ' + rng.choice(ISOLATION))
-        if rng.random() < 0.3:
-            conn.query('SELECT 1 FROM orders LIMIT 1')
-            if not quick:
-                time.sleep(rng.random() / 100)
-        order = self.pay_statement(conn, rng, target)
+        with self.world.windows.still():
+            back = self.can_come_back(watch, target)
+            conn.query('BEGIN ISOLATION LEVEL ' + rng.choice(ISOLATION))
+            if rng.random() < 0.3:
+                conn.query('SELECT 1 FROM orders LIMIT 1')
+                if not quick:
+                    time.sleep(rng.random() / 100)
+            order = self.pay_statement(conn, rng, target)
         if order is None:
             conn.query('ROLLBACK')
             return False
-        witnessed = bool(watch.query(
-            'SELECT 1 FROM sessions WHERE session_token = '
-            + literal(target.token)))
+        witnessed = self.sees(watch, target)
+        if self.world.undo and self.plan['guard'] and not witnessed:
+            witnessed = self.sees(conn, target)
+            self.world.tally['brought back by a payment'] += \
+                back and witnessed
+            if back and not witnessed and \
+                    target.token not in self.world.discarded:
+                raise Violation('P1: a payment within the undo window did not'
+                                ' bring %s back' % target.token)
         fate = 1.0 if quick else rng.random()
         if fate < 0.12:
             conn.query('ROLLBACK')
@@ -118,6 +133,16 @@ class Stage:
             time.sleep(rng.random() / 40)
         conn.query('COMMIT')
         return False
+
+    def sees(self, conn, target):
+        return bool(conn.query('SELECT 1 FROM sessions WHERE session_token = '
+                               + literal(target.token)))
+
+    def can_come_back(self, watch, target):
+        """Was it purged, and is its window open for some time to come?"""
+        return self.world.undo and bool(watch.query(
+            'SELECT 1 %s AND u.session_token = %s' % (
+                OPEN, literal(target.token))))
 
     def pay_statement(self, conn, rng, target):
         if target.kind == 'pending' and rng.random() < 0.7:
@@ -241,8 +266,13 @@ class Stage:
         return True
 
     def purger(self, rng):
-        conn = self.connect('-c voiceframe.purge_rate=%d'
-                            % rng.choice((0, 0, 400, 1500)))
+        options = '-c voiceframe.purge_rate=%d' % rng.choice(
+            (0, 0, 400, 1500))
+        if self.world.undo:
+            # None at all, one that ends by the clock, and that of the rest.
+            options += ' -c voiceframe.undo_window=%s' % rng.choice(
+                ('0', '1s', '2s', '1h', '1h'))
+        conn = self.connect(options)
         self.ours.append(conn)
         while not self.over.is_set():
             way = rng.random()
@@ -323,8 +353,10 @@ class Stage:
                 'key_errors': {p: rng.choice(KEY_CODES) for p in prefixes}}
             return {**fault, 'times': rng.randint(1, 4),
                     'match': {'query': 'delete', 'key': prefixes[0]}}
+        query = rng.choice(VERSION_QUERIES) if self.world.versions \
+            else 'delete'
         return {**fault, 'times': rng.randint(1, 4),
-                'skip': rng.randint(0, 4), 'match': {'query': 'delete'}}
+                'skip': rng.randint(0, 4), 'match': {'query': query}}
 
     # Kills
 
@@ -381,13 +413,18 @@ def lease_scene(stage, rng):
     A second drain takes the entry over and sends its request.  Then the first
     one hears that its own failed: that must change nothing, or the entry would
     wait, and a row that now names one of its objects would lose it.
+
+    It is the clock that keeps the first one from sending more, by halves or at
+    a pace, and here the clock is not what it seems: so it may have no more.
     """
     world, store = stage.world, stage.world.store
     failure = rng.choice((
         {'status': 503, 'code': 'SlowDown'},
         {'key_errors': {'temp_': 'InternalError', 'wave': 'InternalError'}},
-        {'status': 400, 'code': 'MalformedXML'}))
+        {'status': 403, 'code': 'AccessDenied'}))
     world.admin.query('CALL vf_purge()')
+    world.admin.query(FULL_PACE)
+    end_windows(world.admin)
     store.faults([{'hold': True, 'name': 'first',
                    'match': {'query': 'delete'}, **failure}])
     first = stage.connect()
@@ -426,3 +463,25 @@ def finish(stage, conn):
     except SqlError as error:
         stage.note(error)
     conn.close()
+
+
+def power_scene(stage, rng):
+    """The server dies when the store has acted and nobody has heard it yet.
+
+    What it has not put on disk is lost with it, which is a lot where commits
+    are asynchronous.  The purge whose objects are gone must not be among that.
+    The first drain is for the lease, which is put on disk when it is taken.
+    """
+    world, store = stage.world, stage.world.store
+    world.admin.query(FULL_PACE)
+    conn = stage.connect()
+    conn.query('CALL vf_purge(max_sessions => 8)')
+    end_windows(conn)
+    conn.query('CALL vf_drain()')
+    conn.query('CALL vf_purge()')
+    end_windows(conn)
+    store.faults([{'late': True, 'match': {'query': 'delete'}}])
+    conn.send('CALL vf_drain()')
+    wait_for(store.held, 'the last request')
+    world.cluster.kill(rng.choice((signal.SIGKILL, signal.SIGQUIT)))
+    store.release()

@@ -7,6 +7,7 @@ and let everything finish; then check what the design promises (world.py).  The
 cluster and the store go on from round to round.
 """
 import argparse
+import functools
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ sys.dont_write_bytecode = True          # the tree must stay clean
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import actors                           # noqa: E402
 import parts                            # noqa: E402
+import undoers                          # noqa: E402
 from pgwire import Broken, SqlError     # noqa: E402
 from world import Violation, World      # noqa: E402
 
@@ -36,12 +38,20 @@ voiceframe.s3_concurrency = %(concurrency)d
 voiceframe.s3_max_attempts = 4
 synchronous_commit = %(sync)s
 wal_writer_delay = %(flush)s
-max_connections = 50
+max_connections = 60
+voiceframe.undo_window = %(window)s
+voiceframe.s3_delete_versions = %(versions)s
 '''
+
+# Every so many seeds have undo windows, or a bucket with versions.
+UNDO_SEEDS = 3
+VERSION_SEEDS = 4
 
 
 def make_world(directory, options):
     rng = random.Random(options.seed)
+    undo = options.seed % UNDO_SEEDS == 0
+    versions = options.seed % VERSION_SEEDS == 0 and options.store == 'peer'
     credentials = os.path.join(directory, 'credentials')
     with open(os.open(credentials, os.O_WRONLY | os.O_CREAT, 0o600),
               'w') as f:
@@ -53,7 +63,9 @@ def make_world(directory, options):
         'sync': 'on' if options.seed % 2 else 'off',
         'flush': '200ms' if options.seed % 2 else '5s',
         'batch': rng.choice((5, 8, 12)), 'rate': rng.choice((0, 800)),
-        'concurrency': rng.randint(2, 4)}
+        'concurrency': rng.randint(2, 4),
+        'window': '1h' if undo else '0',
+        'versions': 'on' if versions else 'off'}
     store = (parts.Ceph if options.store == 'ceph' else parts.Peer)(
         directory)
     try:
@@ -61,7 +73,7 @@ def make_world(directory, options):
     except BaseException:
         store.stop()
         raise
-    return World(cluster, store, options.seed)
+    return World(cluster, store, options.seed, undo, versions)
 
 
 def make_plan(rng, store):
@@ -72,6 +84,7 @@ def make_plan(rng, store):
         'row_gate': rng.random() < 0.35,
         'lease': store.faults_work and rng.random() < 0.25,
         'bad_store': store.faults_work and rng.random() < 0.6,
+        'power': store.faults_work and rng.random() < 0.1,
         'patience': rng.choice((0.1, 0.3)),
         'kills': KILLS}
 
@@ -86,7 +99,10 @@ class Round:
         self.prepare()
         if self.plan['lease']:
             actors.lease_scene(self.stage, self.rng)
-        self.play()
+        if self.plan['power']:
+            actors.power_scene(self.stage, self.rng)
+        else:
+            self.play()
         self.recover()
         self.settle()
         if self.stage.strange:
@@ -105,6 +121,9 @@ class Round:
             admin.query("CREATE TRIGGER row_gate BEFORE DELETE ON sessions"
                         " FOR EACH ROW EXECUTE FUNCTION public.gate('4712')")
         self.stage = actors.Stage(self.world, self.number, sessions, plan)
+        if self.world.undo and self.rng.random() < 0.7:
+            # Else the best of the round is over before there is any undo.
+            admin.query('SELECT * FROM vf_purge_now()')
 
     def play(self):
         stage, plan = self.stage, self.plan
@@ -122,9 +141,18 @@ class Round:
             self.world.store.faults([stage.fault(self.rng) for _ in range(
                 self.rng.randint(1, 4))])
             roles.append(('store', stage.bad_store))
+        if self.world.undo:
+            roles += [(name, functools.partial(function, stage))
+                      for name, function in (
+                          ('undoer1', undoers.undoer),
+                          ('undoer2', undoers.undoer),
+                          ('late payer1', undoers.late_payer),
+                          ('late payer2', undoers.late_payer),
+                          ('clock', undoers.clock))]
         for name, function in roles:
             stage.start(name, function)
-        stage.over.wait(0.3 + self.rng.random() / 3)
+        stage.over.wait((0.6 if self.world.undo else 0.3)
+                        + self.rng.random() / 3)
         stage.over.set()
 
     # After the kill
@@ -132,6 +160,8 @@ class Round:
     def recover(self):
         """Start what is down; all that was under way comes to its end."""
         world, store = self.world, self.world.store
+
+        began = time.monotonic()
 
         def quiet():
             try:
@@ -141,6 +171,8 @@ class Round:
                 pass                    # just killed; started again below
             # Without the guard each batch would wait for them.
             self.end_transactions()
+            if time.monotonic() - began > 1:
+                self.cancel()
             return not [t for t in self.stage.threads if t.is_alive()]
         parts.wait_for(quiet, 'the actors to end', 60)
         self.stage.join()
@@ -155,6 +187,17 @@ class Round:
         world.insert_missing()
         parts.wait_for(self.alone, 'the others to be gone', 60)
         parts.wait_for(lambda: store.busy() == 0, 'requests to end', 60)
+        # Another start of the server waits until the lease of the old is over.
+        store.grow_old()
+
+    def cancel(self):
+        """A drain that has learned to be slow would take its time."""
+        try:
+            for conn in self.stage.ours:
+                self.world.admin.query('SELECT pg_cancel_backend(%d)'
+                                       % conn.pid)
+        except (Broken, SqlError):
+            pass                        # killed
 
     def reconnect(self):
         try:
@@ -189,23 +232,47 @@ class Round:
     def settle(self):
         admin = self.world.admin
         admin.query('DROP TRIGGER IF EXISTS row_gate ON sessions')
-        # The bucket's lease is that of a server which may have been killed.
-        self.world.store.grow_old(1000)
+        if self.world.undo:
+            self.settle_undo()
         for _ in range(30):
+            undoers.end_windows(admin)
             # Holders are dead and the store has no request of theirs.
             admin.query(
                 "UPDATE vf_outbox SET next_attempt_at = now() - interval"
                 " '1 second' WHERE state IN ('waiting', 'claimed');"
-                ' UPDATE vf_bucket SET next_attempt_at = NULL')
+                ' UPDATE vf_bucket SET next_attempt_at = NULL;'
+                + actors.FULL_PACE)
             self.call('CALL vf_purge()')
             self.call('CALL vf_drain()')
             admin.query('SELECT vf_outbox_retry()')
             if not admin.query("SELECT 1 FROM vf_outbox"
                                " WHERE state <> 'cancelled' LIMIT 1"):
                 break
+        self.call('CALL vf_purge()')
         held = admin.query("SELECT id FROM vf_outbox WHERE state = 'claimed'")
         if held:
             raise Violation('P4: entry %s keeps its lease' % held[0][0])
+
+    def settle_undo(self):
+        """With the windows as they are; and take back something in peace."""
+        admin = self.world.admin
+        for _ in range(2):
+            admin.query("UPDATE vf_outbox SET next_attempt_at = now() -"
+                        " interval '1 second' WHERE state IN ('waiting',"
+                        " 'claimed'); UPDATE vf_bucket SET next_attempt_at ="
+                        ' NULL;' + actors.FULL_PACE)
+            self.call('CALL vf_purge()')
+            self.call('CALL vf_drain()')
+        self.world.check_open()
+        last = undoers.Undoer(self.stage, self.rng, admin)
+        for way in (last.undo_run, last.undo_token):
+            try:
+                way()
+            except SqlError as error:
+                if error.state != '42704':      # nothing to put back
+                    raise Violation('undo when all was quiet: %s' % error)
+                admin.query('ROLLBACK')
+        self.world.check_open()
 
     def call(self, statement):
         try:
@@ -271,6 +338,9 @@ def main():
     try:
         world.set_up()
         at, fine = rounds(world, options, time.monotonic())
+        if world.undo:
+            print('undo: ' + ', '.join('%s %d' % each for each in sorted(
+                world.tally.items())))
         print('%d rounds, %d violations' % (at, not fine), flush=True)
     finally:
         world.cluster.stop()

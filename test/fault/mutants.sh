@@ -63,7 +63,8 @@ change() {
 # ---- the mutations: one safety each ----
 
 NAMES="recheck lease_token per_key_account payments_held reference_check
-	claim_flush"
+	claim_flush undo_window undo_lock undo_in_flight payment_restores holds
+	erase_asks every_version"
 
 # An order that came between the pick and the delete keeps nothing.
 mutate_recheck() {
@@ -91,13 +92,13 @@ mutate_per_key_account() {
 # Neither the guard nor the lock that replaces it.
 mutate_payments_held() {
 	change purge_batch.c \
-		's/(hold_payments\(const VfPass \*pass\)\n\{\n.*?\n\n)/$1\tif (guard >= 0)\n\t\treturn;\n/sg' &&
+		's/(hold_payments\(const VfSource \*source\)\n\{\n.*?\n\n)/$1\tif (guard >= 0)\n\t\treturn;\n/sg' &&
 	change source_guard.c 's/" THEN\\n"/" OR true THEN\\n"/g'
 }
 
 # A live row that names a key does not keep it.
 mutate_reference_check() {
-	change drain_wave.c \
+	change drain_keep.c \
 		's/(referenced = vf_source_referenced\(.*?\);\n)/$1\tn = 0;\n/sg'
 }
 
@@ -108,6 +109,56 @@ mutate_claim_flush() {
 	change drain.c 's/vf_db_commit_flushed\(\)/vf_db_commit_unflushed()/g'
 }
 
+# An open window spares nothing: not the entry, nor the key in other entries.
+mutate_undo_window() {
+	seed=3
+	change outbox.c 's/" AND coalesce\(not_before <= \$3, true\)"//g' &&
+	change drain_keep.c \
+		's/(= vf_undo_named\(all, n_all, &n\);\n\n\tif \(n) == 0\)/$1 >= 0)/g'
+}
+
+# The drain does not ask who is putting rows back when the window ends.
+mutate_undo_lock() {
+	seed=3
+	change undo.c \
+		's/return vf_db_bool\(0, 0\);(\n\}\n\nvoid\nvf_undo_lock)/return false;$1/g'
+}
+
+# A session goes back while a request for its objects is under way.
+mutate_undo_in_flight() {
+	seed=3
+	change restore.c \
+		's/return !s->gone && s->state != VF_HELD_IN_FLIGHT;/return !s->gone;/g'
+}
+
+# A payment brings nothing back.
+mutate_payment_restores() {
+	seed=3
+	change restore.c 's/if \(!payment_wants\(source, token\)\)/if (payment_wants(source, token) || true)/g'
+}
+
+# Nobody asks for holds.
+mutate_holds() {
+	seed=3
+	change source_rules.c \
+		's/" AND h\.until > pg_catalog\.now\(\)\)"/" AND false)"/g' &&
+	change purge_batch.c \
+		's/(hold_came\(const VfPass \*pass\)\n\{)/$1\n\tif (pass != NULL)\n\t\treturn false;/g'
+}
+
+# Who erases asks for no order.
+mutate_erase_asks() {
+	seed=3
+	change erase.c 's/\t\trequire_free\(&e\);\n//g'
+}
+
+# The newest version of a key stands for all of them.
+mutate_every_version() {
+	seed=4
+	change drain_versions.c 's/v < l->list\.n; v\+\+/v < 1; v++/g' &&
+	change drain_versions.c 's/\[l->position\] = l->list\.n;/[l->position] = 1;/g'
+}
+
 # ---- the run ----
 
 report() { printf '%-18s %-8s %s\n' "$@"; }
@@ -115,7 +166,7 @@ report() { printf '%-18s %-8s %s\n' "$@"; }
 mutant() {
 	local log=$work/$name.log code=0 seed=1
 	tree=$work/$name
-	copy_tree "$tree"
+	cp -a "$work/tree" "$tree"	# only what is mutated is built anew
 	"mutate_$name" && build "$tree" || { report "$name" BROKEN ''; return 1; }
 	chown -R postgres "$tree"
 	cd /

@@ -22,6 +22,7 @@ KEY, SECRET, REGION, BUCKET = ('vfowner', 'vfownersecret', 'us-east-1',
                                'voiceframe')
 DATABASE = 'voiceframe'
 MARKERS = '.voiceframe_retention/'      # the extension's own objects
+STALE = 1000                            # a lease this old, s, is given up
 
 
 class Late(Exception):
@@ -183,8 +184,16 @@ class Peer:
     def put(self, keys):
         self.ask('POST', '/put', {'bucket': BUCKET, 'keys': keys})
 
-    def remove(self, keys):
+    def cover(self, keys):
+        """Delete as anybody would: a marker, where the bucket has versions."""
         self.ask('POST', '/remove', {'bucket': BUCKET, 'keys': keys})
+
+    def remove(self, keys):
+        self.ask('POST', '/remove', {'bucket': BUCKET, 'keys': keys,
+                                     'versions': True})
+
+    def keep_versions(self):
+        self.ask('POST', '/set', {'versioning': {BUCKET: 'Enabled'}})
 
     def have(self, key):
         return bool(self.ask('POST', '/have',
@@ -193,6 +202,11 @@ class Peer:
     def keys(self):
         found = self.ask('GET', '/store').get(BUCKET, [])
         return {k for k in found if not k.startswith(MARKERS)}
+
+    def history(self):
+        """How many versions and markers each key has."""
+        found = self.ask('GET', '/history').get(BUCKET, {})
+        return {k: n for k, n in found.items() if not k.startswith(MARKERS)}
 
     def faults(self, faults):
         self.ask('POST', '/faults', faults)
@@ -212,6 +226,10 @@ class Peer:
 
     def busy(self):
         return self.ask('GET', '/busy')
+
+    def grow_old(self):
+        """So old that the lease of whoever died counts as given up."""
+        self.ask('POST', '/set', {'age': STALE})
 
     def keys_of(self, number):
         """The keys that the request of that number asked to delete."""
@@ -283,6 +301,14 @@ class Ceph:
     def keys(self):
         return {k for k in self.client().list(BUCKET)
                 if not k.startswith(MARKERS)}
+
+    def history(self):
+        return dict.fromkeys(self.keys(), 1)
+
+    def grow_old(self):
+        """Nothing there grows older than it is: the markers go."""
+        self.remove([k for k in self.client().list(BUCKET)
+                     if k.startswith(MARKERS)])
 
     def faults(self, faults):
         pass

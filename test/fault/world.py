@@ -4,12 +4,14 @@ The harness knows the rules from the design, not from the extension: which
 sessions are due, which orders pay, which keys may go.  It never asks the
 extension what it did, it looks at rows and objects.
 """
+import collections
 import os
 import re
 import threading
 
 from pgwire import literal
 from parts import DATABASE
+from undoers import Windows
 
 DEMO = os.path.join(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))), 'demo')
@@ -66,17 +68,23 @@ class Payment:
 class World:
     """One cluster, one store, and what the harness knows of both."""
 
-    def __init__(self, cluster, store, seed):
+    def __init__(self, cluster, store, seed, undo=False, versions=False):
         self.cluster, self.store, self.seed = cluster, store, seed
+        self.undo, self.versions = undo, versions
+        self.windows = Windows()
         self.lock = threading.Lock()    # of all below
         self.sessions = {}              # token -> Session, of rounds kept
         self.rounds = []                # [number, tokens, keys]
         self.payments = []
         self.updated = set()            # orders that a payer has taken
-        self.deleted = set()            # tokens the application deletes
         self.unproven = set()           # keys attached to perhaps too late
         self.must_stay = {}             # key -> SQL that finds its row
         self.arrivals = []              # (mark, sessions) still to come
+        self.promised = set()           # tokens put back, objects and all
+        self.discarded = set()          # tokens whose undo may be forgotten
+        self.erased = set()             # tokens that may be erased
+        self.tally = collections.Counter()  # of what was undone
+        self.depth = {}                 # key -> how many versions were put
         self.admin = None
 
     # Set up
@@ -94,6 +102,8 @@ class World:
         self.cluster.psql('-v', 'indexes=1', '-f',
                           os.path.join(DEMO, 'voiceframe.sql'))
         admin = self.connect()
+        if self.versions:
+            self.store.keep_versions()
         base = [Session('base%d' % i, 'paid', [
             'permanent/base%d.%s' % (i, x) for x in ('jpg', 'mp3', 'png')],
             'completed') for i in range(BASE)]
@@ -121,7 +131,17 @@ class World:
     # Loading
 
     def load_sessions(self, sessions):
-        self.store.put(sorted({k for s in sessions for k in s.keys}))
+        keys = sorted({k for s in sessions for k in s.keys})
+        self.store.put(keys)
+        self.depth.update(dict.fromkeys(keys, 1))
+        if self.versions:
+            # Some were written twice, some deleted in between.
+            covered, twice = keys[::5], keys[::3]
+            self.store.cover(covered)
+            self.store.put(sorted(set(covered + twice)))
+            for key in keys:
+                self.depth[key] += (key in covered) + (
+                    key in covered or key in twice)
         for s in sessions:
             self.sessions[s.token] = s
 
@@ -194,8 +214,10 @@ class World:
                 ' DELETE FROM orders WHERE session_token LIKE %s'
                 ' OR email LIKE %s;'
                 " DELETE FROM vf_outbox WHERE state = 'cancelled'"
-                " AND keys::text LIKE '%%/r%d\\_%%'; COMMIT" %
-                (pattern, pattern, pattern, number))
+                " AND keys::text LIKE '%%/r%d\\_%%';"
+                " DELETE FROM vf_lookup WHERE key LIKE '%%/r%d\\_%%';"
+                ' DELETE FROM vf_hold WHERE session_token LIKE %s; COMMIT' %
+                (pattern, pattern, pattern, number, number, pattern))
             gone = keys | {k for k in extra if k}
             self.store.remove(sorted(gone))
             for token in tokens:
@@ -203,11 +225,12 @@ class World:
             self.unproven -= gone
             for key in gone:
                 self.must_stay.pop(key, None)
+                self.depth.pop(key, None)
             prefix = 'r%d_' % number
             self.payments = [p for p in self.payments
                              if not p.token.startswith(prefix)]
-            self.deleted = {t for t in self.deleted
-                            if not t.startswith(prefix)}
+            for known in (self.promised, self.discarded, self.erased):
+                known -= {t for t in known if t.startswith(prefix)}
 
     # Looking
 
@@ -217,7 +240,54 @@ class World:
     def check(self, view):
         self.check_sessions(view)
         self.check_objects(view)
+        self.check_versions(view)
         self.check_outbox(view)
+        self.check_undo(view)
+
+    def check_open(self):
+        """While windows are open: nothing of what can be put back is gone."""
+        named = self.admin.query(
+            'SELECT DISTINCT unnest(u.keys) FROM vf_undo u JOIN vf_undo_batch'
+            ' b ON b.id = u.batch_id WHERE u.restored_at IS NULL'
+            ' AND b.until > now()')
+        gone = {k for k, in named} - self.store.keys()
+        if gone - self.uncertain() - self.unproven:
+            raise Violation('P3: an undo row names it, and its window is'
+                            ' open: ' + some(gone))
+
+    def uncertain(self):
+        """Of what was put back though a request may have reached it."""
+        return set(self.admin.column('SELECT key FROM vf_lookup'))
+
+    def check_undo(self, view):
+        gone = [t for t in view.held - view.sessions
+                if t in self.sessions]
+        if gone:
+            raise Violation('a session that is held is gone: ' + some(gone))
+        lost = [k for t in self.promised & view.sessions
+                if t in self.sessions for k in self.sessions[t].keys
+                if k not in view.objects]
+        if lost:
+            raise Violation('P3: reported as restored, and has no object: '
+                            + some(lost))
+        if self.admin.query('SELECT 1 FROM vf_undo UNION ALL'
+                            ' SELECT 1 FROM vf_undo_batch'):
+            raise Violation('P7: undo rows are left when all windows are over')
+        # What a crash takes back was not done.
+        back = [t for t in self.erased & view.sessions
+                if t not in view.paid_tokens and self.seed % 2]
+        if back:
+            raise Violation('an erased session is there: ' + some(back))
+
+    def check_versions(self, view):
+        """Nothing of what stays has lost a version."""
+        for s in self.sessions.values():
+            if s.kind not in ('paid', 'checkout', 'young'):
+                continue
+            less = [k for k in s.keys
+                    if view.history.get(k, 0) < self.depth[k]]
+            if less:
+                raise Violation('P3: versions are gone: ' + some(less))
 
     def check_sessions(self, view):
         lost = [p for p in self.payments if p.witnessed
@@ -231,7 +301,7 @@ class World:
                 raise Violation('P1: session %s of kind %s is gone' % (
                     s.token, s.kind))
             if s.kind in ('free', 'pending') and there and \
-                    s.token not in view.paid_tokens:
+                    s.token not in view.paid_tokens | view.held:
                 raise Violation('P6: session %s is due and was left' %
                                 s.token)
 
@@ -241,11 +311,12 @@ class World:
         if gone:
             raise Violation('P3: deleted though a row named the object '
                             'before its claim: ' + some(gone))
-        missing = view.references - view.objects - self.unproven
+        missing = view.references - view.objects - self.unproven \
+            - self.uncertain()
         if missing:
             raise Violation('P3: no object for a row that is there: '
                             + some(missing))
-        left = view.objects - view.references - view.dead
+        left = set(view.history) - view.references - view.dead
         left = [k for k in left if k.startswith(DELETABLE)]
         if left:
             raise Violation('P2, P4: an object that no row and no entry '
@@ -307,15 +378,17 @@ class View:
                 self.cancelled[key] = code
             else:
                 (self.dead if state == 'dead' else self.waiting).add(key)
-        self.objects = store.keys()
+        self.held = set(admin.column(
+            'SELECT session_token FROM vf_hold WHERE until > now()'))
+        self.objects, self.history = store.keys(), store.history()
 
     def pays(self, order):
         return order in self.paying
 
     def same(self, other):
-        return (self.sessions, self.objects, self.waiting, self.dead,
+        return (self.sessions, self.history, self.waiting, self.dead,
                 self.cancelled) == (
-                    other.sessions, other.objects, other.waiting, other.dead,
+                    other.sessions, other.history, other.waiting, other.dead,
                     other.cancelled)
 
 

@@ -24,8 +24,8 @@ A test that kills a client between request and settle lets the peer "hold"
 (not acted yet) or be "late" (acted, not answered).  Objects live in memory;
 a stop by SIGTERM writes them to DIR/store and --keep starts from there.  With
 --durable each change to an object also goes to DIR/changes before its answer,
-so that they survive SIGKILL too (versions and markers included, the state of
-versioning not).
+so that they survive SIGKILL too (versions, markers and the state of versioning
+included).
 Control: HTTP on control_port, see peerctl.py.
 """
 import argparse
@@ -474,6 +474,10 @@ class Peer:
             with self.store.lock:
                 return [v[0] for v in self.store.buckets[given['bucket']]
                         .objects.get(given['key'], [])]
+        elif what == ('GET', '/history'):
+            with self.store.lock:
+                return {b: {k: len(v) for k, v in c.objects.items()}
+                        for b, c in self.store.buckets.items()}
         elif what == ('GET', '/count'):
             with self.store.lock, self.lock:
                 return {'keys': {b: len(c.live_keys()) for b, c in
@@ -491,7 +495,10 @@ class Peer:
             with self.store.lock:
                 b = self.store.new_bucket(given['bucket'])
                 for key in given['keys']:
-                    b.delete(key, None, self.store.now())
+                    if given.get('versions'):
+                        b.forget(key)
+                    else:
+                        b.delete(key, None, self.store.now())
         elif what == ('POST', '/have'):
             with self.store.lock:
                 b = self.store.new_bucket(given['bucket'])
@@ -511,7 +518,7 @@ class Peer:
                 self.present(value)
             elif name == 'versioning':
                 for b, state in value.items():
-                    self.store.buckets[b].versioning = state
+                    self.store.buckets[b].set_versioning(state)
             elif name == 'mfa_delete':
                 for b, state in value.items():
                     self.store.buckets[b].mfa_delete = state

@@ -150,6 +150,15 @@ class Bucket:
         # Bytes, not code points, order keys in S3.
         return sorted((k for k in self.objects if self.live(k)), key=order)
 
+    def set_versioning(self, state):
+        self.tell('set_versioning', state)
+        self.versioning = state
+
+    def forget(self, key):
+        """Every version of it, and every marker."""
+        self.tell('forget', key)
+        self.objects.pop(key, None)
+
     def push(self, key, body, now):
         self.tell('push', key, body, now)
         self.serial += 1
@@ -352,7 +361,7 @@ class Store:
                               request.body)
             if not state:
                 raise Refusal(400, 'MalformedXML')
-            bucket.versioning = state.group(1).decode()
+            bucket.set_versioning(state.group(1).decode())
             return Answer(200)
         if method == 'GET' and 'location' in query:
             return Answer(200, document(
@@ -513,8 +522,9 @@ class Store:
         quote = text
         if 'encoding-type' in query:
             quote = lambda s: sigv4.quote(s, '/ ').replace(' ', '+')  # noqa
-        found = [(key, v) for key in sorted(bucket.objects, key=order)
-                 if key.startswith(prefix)
+        found = [(key, v) for key in sorted(
+                     (k for k in bucket.objects if k.startswith(prefix)),
+                     key=order)
                  for v in reversed(bucket.objects[key])]
         if 'key-marker' in query:
             after = (query['key-marker'], query.get('version-id-marker'))
