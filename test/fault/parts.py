@@ -214,10 +214,6 @@ class Peer:
     def add_fault(self, fault):
         self.ask('POST', '/faults/add', fault)
 
-    def grow_old(self, seconds):
-        """All objects that are there become that much older."""
-        self.ask('POST', '/set', {'age': seconds})
-
     def held(self):
         return self.ask('GET', '/held')
 
@@ -312,11 +308,6 @@ class Ceph:
 
     def faults(self, faults):
         pass
-
-    def grow_old(self, seconds):
-        """No clock to move: the marker goes, as after its 15 minutes."""
-        self.remove(k for k in self.client().list(BUCKET)
-                    if k.startswith(MARKERS))
 
     def release(self, name=None):
         pass
