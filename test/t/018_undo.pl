@@ -213,4 +213,21 @@ is( sql($node, q{SELECT string_agg(DISTINCT outcome, ', ') FROM vf_undo_purge(
 	(SELECT max(run_id) FROM vf_undo_runs))}),
 	'restored', 'and put back');
 
+# ---- another table
+
+purge($node);
+sql($node, q{SELECT vf_release(session_token) FROM vf_hold});
+purge($node);
+sql($node, q{CREATE SCHEMA other;
+	CREATE TABLE other.sessions (LIKE sessions INCLUDING ALL);
+	CREATE TABLE other.orders (LIKE orders INCLUDING ALL)});
+my (undef, undef, $refused) = $node->psql('voiceframe',
+	q{SELECT * FROM vf_configure('other.sessions', 'other.orders')});
+like($refused, qr/can still be put back/,
+	'P9: rows of one table are not given to the owner of another');
+sql($node, 'SELECT vf_unconfigure(discard => true)');
+is(sql($node, 'SELECT count(*) FROM vf_undo'),
+	0, 'they are gone with the registration');
+sql($node, q{SELECT * FROM vf_configure('other.sessions', 'other.orders')});
+
 done_testing();
