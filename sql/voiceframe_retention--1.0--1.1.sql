@@ -57,7 +57,8 @@ CREATE TABLE vf_undo_4 PARTITION OF vf_undo FOR VALUES IN (4);
 CREATE TABLE vf_undo_5 PARTITION OF vf_undo FOR VALUES IN (5);
 CREATE TABLE vf_undo_6 PARTITION OF vf_undo FOR VALUES IN (6);
 CREATE TABLE vf_undo_7 PARTITION OF vf_undo FOR VALUES IN (7);
-CREATE INDEX vf_undo_session_token ON vf_undo (session_token);
+/* Tokens of any length. */
+CREATE INDEX vf_undo_session_token ON vf_undo USING hash (session_token);
 CREATE INDEX vf_undo_batch_of ON vf_undo (batch_id);
 CREATE INDEX vf_undo_keys ON vf_undo USING gin (keys);
 COMMENT ON TABLE vf_undo IS
@@ -83,10 +84,12 @@ CREATE TABLE vf_hold (
 	held_by text NOT NULL,
 	held_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
-CREATE INDEX vf_hold_session_token ON vf_hold (session_token);
+CREATE INDEX vf_hold_session_token ON vf_hold USING hash (session_token);
 COMMENT ON TABLE vf_hold IS
 	'sessions that are not due whatever the rules say, by id; see vf_hold(), vf_release()';
 SELECT pg_catalog.pg_extension_config_dump('vf_hold', '');
+/* The outbox, which is in a dump, names batches by number. */
+SELECT pg_catalog.pg_extension_config_dump('vf_undo_batch_id_seq', '');
 
 ALTER TABLE vf_outbox ADD COLUMN not_before timestamptz;
 ALTER TABLE vf_outbox ADD COLUMN claimed_at timestamptz;

@@ -18,6 +18,9 @@
 #define MAX_LOOKUPS 100
 #define LOOKUP_TIMEOUT 10000
 
+/* When an object is looked for again that could not be asked for, s. */
+#define LOOKUP_PAUSE 600
+
 bool
 vf_drain_look_up(VfS3Client *client, const VfBucket *bucket, VfHttpTick tick,
 				 void *arg, VfS3Answer *answer)
@@ -39,7 +42,16 @@ vf_drain_look_up(VfS3Client *client, const VfBucket *bucket, VfHttpTick tick,
 			vf_s3_head_object(client, utf8, len, LOOKUP_TIMEOUT, tick, arg,
 							  answer, &exists);
 			if (answer->class != VF_S3_OK)
+			{
+				vf_lookup_put_off(bucket->endpoint, bucket->bucket, keys[i],
+								  GetCurrentTimestamp() +
+								  LOOKUP_PAUSE * USECS_PER_SEC);
+
+				/* Who may not list is refused what is not there. */
+				if (answer->status == 403)
+					continue;
 				return false;
+			}
 		}
 		vf_lookup_set(bucket->endpoint, bucket->bucket, keys[i], exists);
 	}

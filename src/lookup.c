@@ -75,6 +75,20 @@ vf_lookup_set(const char *endpoint, const char *bucket, const char *key,
 }
 
 void
+vf_lookup_put_off(const char *endpoint, const char *bucket, const char *key,
+				  TimestampTz look_at)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg_text(&args, endpoint);
+	vf_db_arg_text(&args, bucket);
+	vf_db_arg_text(&args, key);
+	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(look_at));
+	vf_db_run_self("UPDATE {vf}.vf_lookup SET look_at = $4"
+				   " WHERE endpoint = $1 AND bucket = $2 AND key = $3", &args);
+}
+
+void
 vf_lookup_prune(TimestampTz before)
 {
 	VfDbArgs	args = {0};

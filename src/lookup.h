@@ -24,6 +24,10 @@ extern char **vf_lookup_due(const char *endpoint, const char *bucket,
 extern void vf_lookup_set(const char *endpoint, const char *bucket,
 						  const char *key, bool found);
 
+/* Nothing could be found out: look again then. */
+extern void vf_lookup_put_off(const char *endpoint, const char *bucket,
+							  const char *key, TimestampTz look_at);
+
 /* Forget what was looked at before then. */
 extern void vf_lookup_prune(TimestampTz before);
 

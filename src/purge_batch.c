@@ -55,6 +55,12 @@
  */
 #define NO_WAIT_TIMEOUT 1
 
+/*
+ * Bytes of a key that an undo row can name: an index takes no longer ones.
+ * S3 takes 1,024, in UTF-8, so that a longer one is never asked for.
+ */
+#define MAX_KEPT_KEY 2048
+
 /* How deep a trigger of our own DELETE runs, -1 while there is none. */
 static int	deleting = -1;
 
@@ -137,8 +143,8 @@ keep_row(VfPass *pass, const Datum *values, const bool *nulls, int at)
 		char	   *key = nulls[AT_KEYS + i] ? NULL :
 			TextDatumGetCString(values[AT_KEYS + i]);
 
-		if (key != NULL && vf_outbox_pack_queues(pass->pack, key,
-												 (int) strlen(key)))
+		if (key != NULL && strlen(key) <= MAX_KEPT_KEY &&
+			vf_outbox_pack_queues(pass->pack, key, (int) strlen(key)))
 			row->keys[row->nkeys++] = key;
 	}
 	row->values = vf_source_row_texts(kept->columns, kept->n_columns,

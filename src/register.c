@@ -27,6 +27,10 @@
 #include "settings.h"
 #include "source.h"
 #include "sweep.h"
+#include "undo.h"
+
+/* How long emptying the undo tables waits for their readers, ms. */
+#define EMPTY_LOCK_TIMEOUT 10000
 
 /* What the owner of the sessions table may use. */
 static const char *const owner_functions =
@@ -276,6 +280,34 @@ check_exists(Oid relid, const char *argument)
 				 errhint("Name it, with its schema if that is not on the search path.")));
 }
 
+/*
+ * Rows that were purged from another table are not this one's, nor its
+ * owner's to read.
+ */
+static void
+require_no_undo(Oid sessions)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(sessions));
+	if (vf_db_run_self("SELECT pg_catalog.format('%I.%I', sessions_schema,"
+					   " sessions_name) FROM {vf}.vf_source"
+					   " JOIN pg_catalog.pg_class c ON c.oid = $1"
+					   " JOIN pg_catalog.pg_namespace n"
+					   " ON n.oid = c.relnamespace"
+					   " WHERE sessions_oid <> $1"
+					   " AND (sessions_name <> c.relname"
+					   " OR sessions_schema <> n.nspname)"
+					   " AND EXISTS (SELECT FROM {vf}.vf_undo_batch)",
+					   &args) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rows that were purged from %s can still be put back",
+						vf_db_text(0, 0)),
+				 errdetail("Another table's owner must not read them."),
+				 errhint("Put them back with vf_undo_purge(), or erase them with vf_undo_discard().")));
+}
+
 void
 vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 {
@@ -295,6 +327,7 @@ vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 	vf_db_lock(orders, AccessShareLock, 0);
 	check_exists(sessions, "sessions");
 	check_exists(orders, "orders");
+	require_no_undo(sessions);
 	vf_source_check_form(sessions, "sessions", get_rel_name(sessions));
 	vf_source_check_form(orders, "orders", get_rel_name(orders));
 	vf_source_describe(source, sessions, orders, columns);
@@ -351,6 +384,7 @@ vf_register_unconfigure(bool discard)
 		require_no_keys();
 	else
 		vf_outbox_discard();
+	vf_undo_empty(EMPTY_LOCK_TIMEOUT);
 	vf_source_forget();
 	vf_bucket_forget_all();
 	vf_sweep_reset();

@@ -89,6 +89,10 @@ static const ClassRow rows[] = {
 
 	/* Answers that are not what S3 answers. */
 	{REQUEST, 0, "MalformedAnswer", VF_S3_BUCKET, CURE_ENDPOINT},
+	{REQUEST, 0, "EndlessList", VF_S3_KEY_PASSING,
+		"Look at the object's versions with another client: there are more "
+		"than could be listed in the time of a lease, or the store's list "
+	"goes round in circles."},
 	{KEY, 0, "MissingFromAnswer", VF_S3_KEY_PASSING,
 	"Nothing needs to be done: the key is asked for again."},
 

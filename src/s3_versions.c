@@ -31,8 +31,17 @@ typedef struct Page
 	size_t		used;
 	size_t		size;
 	int			n;
+	int			entries;		/* of whatever key */
+	bool		foreign;		/* one is of a key that was not asked for */
 	bool		full;			/* no room: cannot be, and is a fault */
 } Page;
+
+/* The time for the next page of a list is over. */
+static bool
+is_late(int64 deadline)
+{
+	return vf_s3_clock_ms() >= deadline;
+}
 
 /* ---- keys as they are listed ---- */
 
@@ -48,12 +57,14 @@ hex_value(char c)
 	return -1;
 }
 
-/* Is the listed text the key, decoded if it is encoded? */
+/* Does the listed text, decoded if it is encoded, begin with the key? */
 static bool
-is_key(const char *text, size_t len, bool encoded, const char *key,
-	   size_t key_len)
+begins_with(const char *text, size_t len, bool encoded, const char *key,
+			size_t key_len, bool *equal)
 {
 	size_t		n = 0;
+
+	*equal = false;
 
 	for (size_t i = 0; i < len; i++, n++)
 	{
@@ -67,10 +78,22 @@ is_key(const char *text, size_t len, bool encoded, const char *key,
 		}
 		else if (encoded && c == '+')
 			c = ' ';
-		if (n >= key_len || c != key[n])
+		if (n >= key_len)
+			return true;
+		if (c != key[n])
 			return false;
 	}
-	return n == key_len;
+	*equal = n == key_len;
+	return *equal;
+}
+
+static bool
+is_key(const char *text, size_t len, bool encoded, const char *key,
+	   size_t key_len)
+{
+	bool		equal;
+
+	return begins_with(text, len, encoded, key, key_len, &equal) && equal;
 }
 
 static void
@@ -78,9 +101,13 @@ on_listed(void *arg, const char *key, size_t len, const char *version)
 {
 	Page	   *page = arg;
 	size_t		size = strlen(version) + 1;
+	bool		equal;
 
-	if (!is_key(key, len, page->encoded, page->listing->key,
-				page->listing->len))
+	page->entries++;
+	if (!begins_with(key, len, page->encoded, page->listing->key,
+					 page->listing->len, &equal))
+		page->foreign = true;
+	if (!equal)
 		return;
 	if (size > page->size - page->used)
 	{
@@ -172,6 +199,17 @@ goes_on(const VfS3Listing *listing, const VfS3XmlDocument *doc)
 			   listing->len);
 }
 
+/* More is said to follow, and nothing tells that it is of other keys. */
+static bool
+is_cut_short(const VfS3Listing *listing, const Page *page,
+			 const VfS3XmlDocument *doc)
+{
+	return strcmp(doc->truncated, "true") == 0 && !goes_on(listing, doc) &&
+		(page->entries == 0 || doc->next_key[0] == '\0' ||
+		 is_key(doc->next_key, strlen(doc->next_key), page->encoded,
+				listing->key, listing->len));
+}
+
 /*
  * Read a page.  EncodingType may stand behind the entries: what was read on
  * the wrong assumption is read again.
@@ -192,21 +230,30 @@ read_page(VfS3Client *client, VfS3Listing *listing, const VfHttpAnswer *http,
 	{
 		page.encoded = false;
 		page.used = 0;
-		page.n = 0;
+		page.n = page.entries = 0;
+		page.foreign = false;
 		vf_s3_judge(http, client->region, VF_S3_XML_VERSIONS, &handler,
 					&listing->answer, doc);
 	}
-	if (listing->answer.class == VF_S3_OK && page.full)
+	if (listing->answer.class == VF_S3_OK && (page.full || page.foreign))
 		vf_s3_judge_own("MalformedAnswer", "the list of versions is odd",
+						&listing->answer);
+	if (listing->answer.class == VF_S3_OK &&
+		is_cut_short(listing, &page, doc))
+		vf_s3_judge_own("EndlessList",
+						"the list of versions breaks off",
 						&listing->answer);
 	if (listing->answer.class == VF_S3_OK)
 		take_page(client, listing, &page);
 	pfree(page.ids);
 }
 
-/* An answer; asks for the next page where there is one. */
+/*
+ * An answer; asks for the next page where there is one.  A list without end
+ * has to end all the same: it goes round in circles, or lies.
+ */
 static void
-settle_page(VfS3Client *client, VfHttpAnswer *http)
+settle_page(VfS3Client *client, VfHttpAnswer *http, int64 deadline)
 {
 	VfS3Exchange *exchange = http->tag;
 	VfS3Listing *listing = exchange->listing;
@@ -218,6 +265,13 @@ settle_page(VfS3Client *client, VfHttpAnswer *http)
 	vf_s3_note_refusal(client, listing->answer.code, 0);
 	if (listing->answer.class != VF_S3_OK || !goes_on(listing, &doc))
 		listing->done = true;
+	else if (is_late(deadline))
+	{
+		vf_s3_judge_own("EndlessList",
+						"the list of versions did not come to its end",
+						&listing->answer);
+		listing->done = true;
+	}
 	else
 		(void) send_page(client, listing, doc.next_version);
 }
@@ -234,13 +288,13 @@ vf_s3_list_versions(VfS3Client *client, VfS3Listing *listings, int n,
 		VfHttpAnswer *http;
 
 		while (next < n && vf_http_in_flight(client->http) < concurrency &&
-			   vf_s3_clock_ms() < deadline)
+			   !is_late(deadline))
 			(void) send_page(client, &listings[next++], "");
 		if (vf_http_in_flight(client->http) == 0)
 			return true;
 		http = vf_http_wait(client->http, tick, arg);
 		if (http == NULL)
 			return false;
-		settle_page(client, http);
+		settle_page(client, http, deadline);
 	}
 }

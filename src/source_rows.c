@@ -207,6 +207,38 @@ insert_statement(const VfSource *source, const VfSavedRow *row,
 					source->quoted[VF_S_ID]);
 }
 
+/* Does an index lead to a session by its id, and one by its token? */
+static bool
+is_indexed(const VfSource *source)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->sessions.relid));
+	vf_db_arg_text(&args, source->column[VF_S_ID]);
+	vf_db_arg_text(&args, source->column[VF_S_TOKEN]);
+	vf_db_run_self("SELECT pg_catalog.count(DISTINCT a.attname) = 2"
+				   " FROM pg_catalog.pg_index i"
+				   " JOIN pg_catalog.pg_attribute a"
+				   " ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+				   " WHERE i.indrelid = $1 AND i.indisvalid"
+				   " AND i.indpred IS NULL"
+				   " AND a.attname IN ($2::pg_catalog.name,"
+				   " $3::pg_catalog.name)", &args);
+	return vf_db_bool(0, 0);
+}
+
+/*
+ * A table that a purge has emptied is an empty one to the planner: it would
+ * read all of it for each statement, while it grows by what is put back.
+ */
+static void
+prefer_index(void)
+{
+	vf_db_set("enable_hashjoin", "off");
+	vf_db_set("enable_mergejoin", "off");
+	vf_db_set("enable_seqscan", "off");
+}
+
 static int
 compare_texts(const void *a, const void *b)
 {
@@ -222,6 +254,7 @@ vf_source_insert_rows(const VfSource *source, const VfSavedRow *rows, int n,
 	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
 	VfDbArgs	args = {0};
 	VfDbSection section;
+	bool		indexed = is_indexed(source);
 	char	   *statement;
 	char	  **ids;
 	int			inserted;
@@ -235,6 +268,8 @@ vf_source_insert_rows(const VfSource *source, const VfSavedRow *rows, int n,
 	statement = insert_statement(source, &rows[0], columns, n_columns);
 	vf_db_enter_owner(&section, source->sessions.owner);
 	vf_source_row_settings();
+	if (indexed)
+		prefer_index();
 	inserted = (int) vf_db_run(statement, &args);
 	ids = palloc(sizeof(char *) * Max(inserted, 1));
 	for (int i = 0; i < inserted; i++)

@@ -184,10 +184,9 @@ vf_rules_names(const VfSource *source, const VfDbName *extra)
 		{"blocked", psprintf("EXISTS (SELECT 1 FROM %s o WHERE %s AND %s)",
 							 source->orders.quoted, matches, keeps)},
 		{"held", psprintf("EXISTS (SELECT 1 FROM %s.vf_hold h WHERE"
-						  " h.session_id::%s = s.%s"
+						  " h.session_id = s.%s::pg_catalog.text"
 						  " AND h.until > pg_catalog.now())",
-						  vf_db_schema(), source->id_type,
-						  source->quoted[VF_S_ID])},
+						  vf_db_schema(), source->quoted[VF_S_ID])},
 		{"time_due", psprintf("(%s < $1 OR %s < $2)", expires, created)},
 		{"first_expired", psprintf("(%s)", first)},
 		{"rule", psprintf("CASE WHEN %s THEN 'expired' ELSE 'unpaid' END",

@@ -176,4 +176,58 @@ is( sql($node, q{SELECT string_agg(DISTINCT (found = (key = ANY (ARRAY['}
 	'true', 'the next drain looks for each object and says what it found');
 is(sql($node, $states), 'cancelled 8', 'nothing is left to be deleted');
 
+# ---- a store that does not say whether an object is there
+
+# Who may not list a bucket is answered 403 for an object that is not there.
+sql($node, 'DELETE FROM vf_outbox; SELECT vf_undo_discard()');
+sql($node, 'DELETE FROM sessions; DELETE FROM vf_hold');
+sql($node, 'UPDATE vf_lookup SET look_at = now(), looked_at = NULL');
+$peer->faults({ status => 403, times => 0, match => { verb => 'HEAD' } });
+sql($node, q{ALTER DATABASE voiceframe SET voiceframe.undo_window = 0});
+queue($node, 'temp_photos/after');
+drain($node);
+is(sql($node, q{SELECT count(*) FROM vf_outbox WHERE state = 'waiting'}),
+	0, 'P6: keys do not wait for a look that is refused');
+is( sql($node, q{SELECT count(*) FROM vf_lookup WHERE looked_at IS NULL
+	AND look_at > now() + interval '1 minute'}),
+	8, 'the looks are put off');
+$peer->ctl('clear');
+
+# ---- what no index of ours takes
+
+sql($node, 'DELETE FROM vf_outbox');
+sql($node, q{ALTER DATABASE voiceframe SET voiceframe.undo_window = '1h'});
+sql($node, q{ALTER TABLE sessions ALTER session_token TYPE text,
+	ALTER photo_s3_key TYPE text});
+sql($node, 'DROP INDEX ix_sessions_session_token');
+sql($node, q{INSERT INTO sessions (id, session_token, photo_s3_key, expires_at)
+	SELECT gen_random_uuid(), 'token-' || CASE WHEN i = 1 THEN x ELSE '' END,
+		'temp_photos/' || CASE WHEN i = 2 THEN x ELSE 'short' END,
+		now() - interval '1 day'
+	FROM generate_series(1, 2) i, (SELECT string_agg(md5(n::text), '') AS x
+		FROM generate_series(1, 200) n) l});
+purge($node);
+is(sql($node, 'SELECT count(*) FROM vf_undo WHERE restored_at IS NULL'),
+	2, 'P6: sessions with a very long key or token are purged and kept');
+is( sql($node, q{SELECT string_agg(DISTINCT outcome, ', ') FROM vf_undo_purge(
+	(SELECT max(run_id) FROM vf_undo_runs))}),
+	'restored', 'and put back');
+
+# ---- another table
+
+purge($node);
+sql($node, q{SELECT vf_release(session_token) FROM vf_hold});
+purge($node);
+sql($node, q{CREATE SCHEMA other;
+	CREATE TABLE other.sessions (LIKE sessions INCLUDING ALL);
+	CREATE TABLE other.orders (LIKE orders INCLUDING ALL)});
+my (undef, undef, $refused) = $node->psql('voiceframe',
+	q{SELECT * FROM vf_configure('other.sessions', 'other.orders')});
+like($refused, qr/can still be put back/,
+	'P9: rows of one table are not given to the owner of another');
+sql($node, 'SELECT vf_unconfigure(discard => true)');
+is(sql($node, 'SELECT count(*) FROM vf_undo'),
+	0, 'they are gone with the registration');
+sql($node, q{SELECT * FROM vf_configure('other.sessions', 'other.orders')});
+
 done_testing();

@@ -157,6 +157,38 @@ foreach my $fault ({ status => 503, code => 'SlowDown' }, { cut => 200 },
 drain($node);
 is(versions($key), 0, 'then it goes');
 
+# ---- lists that lie
+
+# A list of XML elements behind those of every list.
+sub list_says
+{
+	my ($inner) = @_;
+	$peer->faults({
+		status => 200, times => 0,
+		match => { verb => 'GET', query => 'versions' },
+		headers => { 'Content-Type' => 'application/xml' },
+		body => '<ListVersionsResult><EncodingType>url</EncodingType>'
+		  . "$inner</ListVersionsResult>" });
+	sql($node, 'DELETE FROM vf_outbox');
+	sql($node, 'UPDATE vf_bucket SET failures = 0, next_attempt_at = NULL');
+	queue($node, $key);
+	drain($node);
+	$peer->ctl('clear');
+	return sql($node, 'SELECT state || last_error_code FROM vf_outbox');
+}
+
+sql($node, 'UPDATE vf_bucket SET failures = 0');
+$peer->ctl('set', '{"mfa_delete": {"voiceframe": false}}');
+is( list_says('<IsTruncated>false</IsTruncated><Version>'
+		  . '<Key>temp_audio/b</Key><VersionId>v</VersionId></Version>'),
+	'waitingMalformedAnswer', 'P4: a list of other keys proves nothing');
+is( list_says('<IsTruncated>true</IsTruncated>'),
+	'waitingEndlessList', 'P4: nor does one without entries that goes on');
+is( list_says('<IsTruncated>true</IsTruncated>'
+		  . "<NextKeyMarker>$key</NextKeyMarker><Version><Key>$key</Key>"
+		  . '<VersionId>v</VersionId></Version>'),
+	'waitingEndlessList', 'P4: nor does one that breaks off in the key');
+
 # ---- a real store
 
 my $ceph = start_ceph();
