@@ -73,6 +73,21 @@ require_free(const Erase *e)
 				 errhint("Call vf_release() first, if it may go. Nothing was erased.")));
 }
 
+/*
+ * Whoever was putting the session back has been waited for at its undo rows,
+ * after we had found no session.
+ */
+static void
+require_gone(const Erase *e)
+{
+	if (run_as_owner(e, "SELECT FROM {sessions} s WHERE s.{token} = $7") > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the session has come back in the meantime"),
+				 errdetail("Its purge was taken back, or an order was paid for."),
+				 errhint("Call vf_erase_session() again: it says what keeps the session. Nothing was erased.")));
+}
+
 /* A VfDbBody: queue what is deleted. */
 static void
 delete_rows(void *arg)
@@ -126,6 +141,7 @@ vf_erase_token(const char *token, VfErased *erased)
 	erased->sessions = e.sessions;
 	erased->keys_queued = counts.keys_queued;
 	erased->undo_rows = vf_restore_discard_token(token);
+	require_gone(&e);
 	if (erased->sessions + erased->undo_rows == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -79,6 +79,7 @@ typedef struct Restore
 
 	/* of the batch */
 	const VfUndoBatch *batch;
+	bool		late;			/* its window is over */
 	HeldKey    *keys;
 	int			n_keys;
 } Restore;
@@ -231,7 +232,7 @@ cancel_keys(Restore *r, const Session *sessions, int n, VfOutboxHeld *held,
 			HeldKey    *key = find_key(r, sessions[i].row->keys[k]);
 
 			key->held->taken[key->position] = true;
-			if (key->held->state == VF_HELD_UNCERTAIN)
+			if (r->late || key->held->state == VF_HELD_UNCERTAIN)
 				vf_lookup_add(key->held->endpoint, key->held->bucket,
 							  key->key, sessions[i].row->id, r->run_id,
 							  GetCurrentTimestamp() +
@@ -313,6 +314,13 @@ restore_batch(Restore *r, const VfUndoBatch *batch)
 
 	r->batch = batch;
 	vf_undo_lock(batch->id);
+
+	/*
+	 * From the end of the window on, until now, the entry of another session
+	 * may have taken an object that both name.  The drain goes by the same
+	 * clock, and asks for our lock after that.
+	 */
+	r->late = batch->until <= GetCurrentTimestamp();
 	held = vf_outbox_hold_batch(batch->id, &n_held);
 	rows = vf_undo_rows(batch, r->token, &n);
 	index_keys(r, held, n_held);
@@ -320,6 +328,7 @@ restore_batch(Restore *r, const VfUndoBatch *batch)
 	for (int i = 0; i < n; i++)
 	{
 		sessions[i].row = &rows[i];
+		sessions[i].state = r->late ? VF_HELD_UNCERTAIN : VF_HELD_SAFE;
 		judge(r, &sessions[i]);
 	}
 	put_back(r, sessions, n);

@@ -475,9 +475,11 @@ def power_scene(stage, rng):
     world, store = stage.world, stage.world.store
     world.admin.query(FULL_PACE)
     conn = stage.connect()
-    conn.query('CALL vf_purge(max_sessions => 8)')
-    end_windows(conn)
-    conn.query('CALL vf_drain()')
+    for marker, sessions in world.arrivals[:2]:
+        conn.query('CALL vf_purge()')
+        end_windows(conn)
+        conn.query('CALL vf_drain()')
+        world.insert(world.admin, sessions, marker)
     conn.query('CALL vf_purge()')
     end_windows(conn)
     store.faults([{'late': True, 'match': {'query': 'delete'}}])
