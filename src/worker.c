@@ -81,17 +81,22 @@ database_is_free(void)
 	return true;
 }
 
-/* May we go on?  Cheap enough to be asked all the time. */
+/*
+ * May we go on?  Cheap enough to be asked all the time: between two looks the
+ * answer is the last one, so that a no is not lost on who asks next.
+ */
 static bool
 keep_going(void)
 {
+	static bool is_free = true;
 	TimestampTz now = GetCurrentTimestamp();
 
 	CHECK_FOR_INTERRUPTS();
 	if (!TimestampDifferenceExceeds(lock_looked_at, now, LOCK_INTERVAL))
-		return true;
+		return is_free;
 	lock_looked_at = now;
-	return database_is_free();
+	is_free = database_is_free();
+	return is_free;
 }
 
 static bool
