@@ -127,7 +127,7 @@ CREATE FUNCTION vf_undo_purge(
 	run_id bigint,
 	OUT session_id text, OUT outcome text, OUT detail text)
 RETURNS SETOF record
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'vf_sql_undo_run';
 COMMENT ON FUNCTION vf_undo_purge(bigint) IS
 	'puts back the sessions of a purge and cancels their keys, in this transaction; one row for each session says what became of it; owner of the sessions table';
@@ -136,19 +136,25 @@ CREATE FUNCTION vf_undo_purge(
 	session_token text,
 	OUT session_id text, OUT outcome text, OUT detail text)
 RETURNS SETOF record
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'vf_sql_undo_token';
 COMMENT ON FUNCTION vf_undo_purge(text) IS
 	'puts back one purged session and cancels its keys, in this transaction; owner of the sessions table';
 
-CREATE FUNCTION vf_undo_discard(run_id bigint DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION vf_undo_discard() RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_undo_discard_all';
+COMMENT ON FUNCTION vf_undo_discard() IS
+	'erases all undo data and lets the keys go at once; returns the number of sessions; owner of the sessions table';
+
+CREATE FUNCTION vf_undo_discard(run_id bigint) RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'vf_sql_undo_discard_run';
 COMMENT ON FUNCTION vf_undo_discard(bigint) IS
-	'erases the undo data of a purge, or all of it, and lets the keys go at once; returns the number of sessions; owner of the sessions table';
+	'erases the undo data of a purge and lets its keys go at once; returns the number of sessions; owner of the sessions table';
 
 CREATE FUNCTION vf_undo_discard(session_token text) RETURNS bigint
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'vf_sql_undo_discard_token';
 COMMENT ON FUNCTION vf_undo_discard(text) IS
 	'erases the undo data of one session and lets its keys go at once; returns the number of rows; owner of the sessions table';
@@ -167,7 +173,7 @@ COMMENT ON FUNCTION vf_hold(text, timestamptz, text) IS
 	'keeps a session from falling due until then (null: until vf_release()); returns how many rows have the token; owner of the sessions table';
 
 CREATE FUNCTION vf_release(session_token text) RETURNS bigint
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'vf_sql_release';
 COMMENT ON FUNCTION vf_release(text) IS
 	'ends a hold; returns how many there were; owner of the sessions table';
@@ -176,7 +182,7 @@ CREATE FUNCTION vf_erase_session(
 	session_token text,
 	OUT run_id bigint, OUT sessions bigint, OUT keys_queued bigint,
 	OUT undo_rows bigint)
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'vf_sql_erase_session';
 COMMENT ON FUNCTION vf_erase_session(text) IS
 	'deletes a session and its undo data now and queues its keys, due or not; refuses while an order or a hold keeps it; owner of the sessions table';
@@ -218,7 +224,8 @@ REVOKE ALL ON vf_undo_batch, vf_undo, vf_undo_0, vf_undo_1, vf_undo_2, vf_undo_3
 	FROM PUBLIC;
 REVOKE ALL ON SEQUENCE vf_undo_batch_id_seq FROM PUBLIC;
 REVOKE ALL ON FUNCTION vf_undo_purge(bigint), vf_undo_purge(text),
-	vf_undo_discard(bigint), vf_undo_discard(text), vf_undo_for_payment(text),
+	vf_undo_discard(), vf_undo_discard(bigint), vf_undo_discard(text),
+	vf_undo_for_payment(text),
 	vf_hold(text, timestamptz, text), vf_release(text), vf_erase_session(text)
 	FROM PUBLIC;
 

@@ -67,6 +67,11 @@ vf_pace_place(VfPace *pace, const char *key, size_t len)
 
 	if (n >= VF_PACE_PREFIX_SIZE)
 		n = 0;
+
+	/* It is stored as it is, in a database of whatever encoding. */
+	for (size_t i = 0; i < n; i++)
+		if (IS_HIGHBIT_SET(key[i]))
+			n = 0;
 	return vf_pace_add(pace, key, n, 0);
 }
 

@@ -23,6 +23,7 @@
 
 PG_FUNCTION_INFO_V1(vf_sql_undo_run);
 PG_FUNCTION_INFO_V1(vf_sql_undo_token);
+PG_FUNCTION_INFO_V1(vf_sql_undo_discard_all);
 PG_FUNCTION_INFO_V1(vf_sql_undo_discard_run);
 PG_FUNCTION_INFO_V1(vf_sql_undo_discard_token);
 PG_FUNCTION_INFO_V1(vf_sql_undo_for_payment);
@@ -34,8 +35,14 @@ PG_FUNCTION_INFO_V1(vf_sql_renew);
 static char *
 token_argument(FunctionCallInfo fcinfo)
 {
-	char	   *token = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *token;
 
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the session token must not be null"),
+				 errhint("It is the value of the sessions table's token column.")));
+	token = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	if (token[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -46,14 +53,20 @@ token_argument(FunctionCallInfo fcinfo)
 
 /* ---- undo ---- */
 
-static void
-check_run_id(int64 run_id, const char *hint)
+static int64
+run_id_argument(FunctionCallInfo fcinfo, const char *hint)
 {
-	if (run_id <= 0)
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("run_id must not be null"),
+				 errhint("%s", hint)));
+	if (PG_GETARG_INT64(0) <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("run_id must be greater than 0"),
 				 errhint("%s", hint)));
+	return PG_GETARG_INT64(0);
 }
 
 /* A VfRestoredRow: the argument is the call's ReturnSetInfo. */
@@ -75,11 +88,14 @@ put_row(void *arg, const VfRestored *row)
 Datum
 vf_sql_undo_run(PG_FUNCTION_ARGS)
 {
+	int64		run_id;
+
 	vf_sql_require_owner("vf_undo_purge()");
-	check_run_id(PG_GETARG_INT64(0), "vf_undo_runs lists the runs that can be taken back.");
+	run_id = run_id_argument(fcinfo,
+							 "vf_undo_runs lists the runs that can be taken back.");
 	InitMaterializedSRF(fcinfo, 0);
 	vf_db_open(false);
-	vf_restore_run(PG_GETARG_INT64(0), put_row, fcinfo->resultinfo);
+	vf_restore_run(run_id, put_row, fcinfo->resultinfo);
 	vf_db_close();
 	return (Datum) 0;
 }
@@ -97,18 +113,31 @@ vf_sql_undo_token(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-Datum
-vf_sql_undo_discard_run(PG_FUNCTION_ARGS)
+static int64
+discard(int64 run_id)
 {
 	int64		erased;
 
-	vf_sql_require_owner("vf_undo_discard()");
-	if (!PG_ARGISNULL(0))
-		check_run_id(PG_GETARG_INT64(0), "Leave it out to discard the undo data of all runs.");
 	vf_db_open(false);
-	erased = vf_restore_discard_run(PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0));
+	erased = vf_restore_discard_run(run_id);
 	vf_db_close();
-	PG_RETURN_INT64(erased);
+	return erased;
+}
+
+Datum
+vf_sql_undo_discard_all(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	vf_sql_require_owner("vf_undo_discard()");
+	PG_RETURN_INT64(discard(0));
+}
+
+Datum
+vf_sql_undo_discard_run(PG_FUNCTION_ARGS)
+{
+	vf_sql_require_owner("vf_undo_discard()");
+	PG_RETURN_INT64(discard(run_id_argument(fcinfo,
+											"Call vf_undo_discard() without an argument for all runs.")));
 }
 
 Datum

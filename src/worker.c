@@ -48,6 +48,7 @@
 #include "settings.h"
 #include "source.h"
 #include "stats.h"
+#include "undo.h"
 #include "worker.h"
 
 /* How often the outbox is looked at when nobody wakes us, ms. */
@@ -186,6 +187,9 @@ look_around(void)
 	char	   *fault;
 
 	installed = vf_db_installed();
+	/* Also while nothing may be purged: what is over has to go. */
+	if (installed && vf_source_registered())
+		vf_undo_clean(GetCurrentTimestamp());
 	fault = installed ? vf_db_version_fault() : NULL;
 	current = installed && fault == NULL;
 	allowed = current && vf_source_flags(&active, &paused) && active &&
