@@ -187,11 +187,12 @@ look_around(void)
 	char	   *fault;
 
 	installed = vf_db_installed();
-	/* Also while nothing may be purged: what is over has to go. */
-	if (installed && vf_source_registered())
-		vf_undo_clean(GetCurrentTimestamp());
 	fault = installed ? vf_db_version_fault() : NULL;
 	current = installed && fault == NULL;
+
+	/* Also while nothing may be purged: undo data goes when it is over. */
+	if (current && vf_source_registered())
+		vf_undo_clean(GetCurrentTimestamp());
 	allowed = current && vf_source_flags(&active, &paused) && active &&
 		!paused;
 	if (fault != NULL && !told)
