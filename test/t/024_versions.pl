@@ -1,4 +1,4 @@
-# 022_versions.pl: versioned buckets.  Without voiceframe.s3_delete_versions a
+# 024_versions.pl: versioned buckets.  Without voiceframe.s3_delete_versions a
 # delete leaves a marker; with it every version of exactly that key goes, each
 # accounted for (P4), and no other key's (P3).  The peer refuses whoever asks
 # to get round a retention.
