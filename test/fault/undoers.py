@@ -110,16 +110,17 @@ class Undoer:
         return found[0] if found else None
 
     def end(self, then=None):
-        """Stay open a while, then commit; or not."""
+        """Stay open a while, then commit; or not.  True if it is certain."""
         time.sleep(self.rng.random() / 30)
         if self.rng.random() < 0.15:
             self.conn.query('ROLLBACK')
-            return
+            return False
         # Before the commit, as its answer may never come.
         if then is not None:
             with self.world.lock:
                 then()
         self.conn.query('COMMIT')
+        return True
 
     # Taking back
 
@@ -187,11 +188,10 @@ class Undoer:
         self.give_up([token])
         self.conn.query('BEGIN')
         self.conn.query('SELECT * FROM vf_erase_session(%s)' % literal(token))
-        self.end(lambda: self.erases(token))
-
-    def erases(self, token):
-        self.world.erased.add(token)
-        self.world.tally['erased'] += 1
+        if self.end():
+            with self.world.lock:
+                self.world.erased.add(token)
+                self.world.tally['erased'] += 1
 
     # Holding
 

@@ -77,7 +77,7 @@ class World:
         self.arrivals = []              # (mark, sessions) still to come
         self.promised = set()           # tokens put back, objects and all
         self.discarded = set()          # tokens whose undo may be forgotten
-        self.erased = set()             # tokens that may be erased
+        self.erased = set()             # tokens that were erased
         self.tally = collections.Counter()  # of what was undone
         self.depth = {}                 # key -> how many versions were put
         self.admin = None
