@@ -12,9 +12,9 @@ import threading
 import time
 
 from pgwire import Broken, SqlError, literal
-from parts import Late, kill, wait_for
+from parts import Late, Violation, kill, wait_for
 from undoers import OPEN, Payment, end_windows
-from world import ORDER_COLUMNS, PAYING, Violation, order_row
+from world import ORDER_COLUMNS, PAYING, order_row
 
 ISOLATION = ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
 GATE_SHUT = 4711                        # at the end of a batch

@@ -22,7 +22,8 @@ import actors                           # noqa: E402
 import parts                            # noqa: E402
 import undoers                          # noqa: E402
 from pgwire import Broken, SqlError     # noqa: E402
-from world import Violation, World      # noqa: E402
+from parts import Violation             # noqa: E402
+from world import World                 # noqa: E402
 
 KILLS = ('worker', 'backend', 'postmaster', 'immediate', 'store',
          'terminate', 'cancel', 'terminate', 'cancel')

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 
-from parts import wait_for
+from parts import Violation, wait_for
 from pgwire import SqlError, literal
 
 # As the servers write it: rows that can be taken back for a while to come.
@@ -82,6 +82,18 @@ def session_id(token):
     return str(uuid.UUID(hashlib.md5(token.encode()).hexdigest()))
 
 
+def take_back(conn, argument):
+    """vf_undo_purge(); what it says is not put back must not be there."""
+    rows = conn.query('SELECT session_id, outcome FROM vf_undo_purge(%s)'
+                      % argument)
+    kept = [literal(name) for name, outcome in rows
+            if outcome in ('in flight', 'objects gone')]
+    if kept and conn.query('SELECT 1 FROM sessions WHERE id::text IN (%s)'
+                           % ', '.join(kept)):
+        raise Violation('P3: put back, though its objects go or are gone')
+    return rows
+
+
 class Undoer:
     """One who changes his mind, in a transaction that may be rolled back."""
 
@@ -127,8 +139,7 @@ class Undoer:
     def undo(self, argument):
         self.conn.query('BEGIN')
         with self.world.windows.still():
-            rows = self.conn.query('SELECT session_id, outcome FROM'
-                                   ' vf_undo_purge(%s)' % argument)
+            rows = take_back(self.conn, argument)
         self.end(lambda: self.promise(rows))
 
     def promise(self, rows):
@@ -306,7 +317,7 @@ def flight_scene(stage, rng):
     for token in world.admin.column('SELECT session_token FROM vf_undo WHERE'
                                     ' restored_at IS NULL ORDER BY random()'
                                     ' LIMIT %d' % rng.randint(1, 5)):
-        conn.query('SELECT * FROM vf_undo_purge(%s)' % literal(token))
+        take_back(conn, literal(token))
     store.release()
     store.faults([])
     drain.answer()

@@ -10,7 +10,7 @@ import re
 import threading
 
 from pgwire import literal
-from parts import DATABASE
+from parts import DATABASE, Violation
 from undoers import Windows
 
 DEMO = os.path.join(os.path.dirname(os.path.dirname(
@@ -45,10 +45,6 @@ END $$;
 CREATE TRIGGER gate BEFORE INSERT ON vf_outbox FOR EACH ROW
     WHEN (NEW.state = 'waiting') EXECUTE FUNCTION public.gate('4711');
 '''
-
-
-class Violation(Exception):
-    """A promise is broken."""
 
 
 class Session:
