@@ -138,17 +138,20 @@ class Undoer:
 
     def undo(self, argument):
         self.conn.query('BEGIN')
+        doubtful = set(self.conn.column('SELECT key FROM vf_lookup'))
         with self.world.windows.still():
             rows = take_back(self.conn, argument)
-        self.end(lambda: self.promise(rows))
+        self.end(lambda: self.promise(rows, doubtful))
 
-    def promise(self, rows):
+    def promise(self, rows, doubtful):
+        """What had no object when it was purged again has none now."""
         for name, outcome in rows:
             token = self.tokens[name]
             self.world.tally[outcome] += 1
-            if outcome == 'restored':
+            if outcome == 'restored' and not doubtful.intersection(
+                    self.world.sessions[token].keys):
                 self.world.promised.add(token)
-            elif outcome == 'uncertain':
+            elif outcome in ('restored', 'uncertain'):
                 self.world.promised.discard(token)
 
     def undo_token(self):
