@@ -22,7 +22,8 @@ import actors                           # noqa: E402
 import parts                            # noqa: E402
 import undoers                          # noqa: E402
 from pgwire import Broken, SqlError     # noqa: E402
-from world import Violation, World      # noqa: E402
+from parts import Violation             # noqa: E402
+from world import World                 # noqa: E402
 
 KILLS = ('worker', 'backend', 'postmaster', 'immediate', 'store',
          'terminate', 'cancel', 'terminate', 'cancel')
@@ -38,6 +39,7 @@ voiceframe.s3_concurrency = %(concurrency)d
 voiceframe.s3_max_attempts = 4
 synchronous_commit = %(sync)s
 wal_writer_delay = %(flush)s
+full_page_writes = %(sync)s
 max_connections = 60
 voiceframe.undo_window = %(window)s
 voiceframe.s3_delete_versions = %(versions)s
@@ -76,15 +78,19 @@ def make_world(directory, options):
     return World(cluster, store, options.seed, undo, versions)
 
 
-def make_plan(rng, store):
+def make_plan(rng, world):
+    store, scenes = world.store, [None]
+    if world.undo and store.faults_work:
+        scenes = [None, None, undoers.window_scene, undoers.flight_scene]
     return {
+        'scene': rng.choice(scenes),
         'guard': rng.random() < 0.5,
         'queue': rng.random() < 0.5,
         'worker': rng.random() < 0.6,
         'row_gate': rng.random() < 0.35,
         'lease': store.faults_work and rng.random() < 0.25,
         'bad_store': store.faults_work and rng.random() < 0.6,
-        'power': store.faults_work and rng.random() < 0.1,
+        'power': store.faults_work and rng.random() < 0.15,
         'patience': rng.choice((0.1, 0.3)),
         'kills': KILLS}
 
@@ -93,11 +99,13 @@ class Round:
     def __init__(self, world, number):
         self.world, self.number = world, number
         self.rng = random.Random('%s/%d' % (world.seed, number))
-        self.plan = make_plan(self.rng, world.store)
+        self.plan = make_plan(self.rng, world)
 
     def run(self):
         self.prepare()
-        if self.plan['lease']:
+        if self.plan['scene']:
+            self.plan['scene'](self.stage, self.rng)
+        elif self.plan['lease']:
             actors.lease_scene(self.stage, self.rng)
         if self.plan['power']:
             actors.power_scene(self.stage, self.rng)
@@ -189,6 +197,8 @@ class Round:
         parts.wait_for(lambda: store.busy() == 0, 'requests to end', 60)
         # Another start of the server waits until the lease of the old is over.
         store.grow_old()
+        # A row that a crash brought back would soon be purged once more.
+        world.check_live(world.look())
 
     def cancel(self):
         """A drain that has learned to be slow would take its time."""

@@ -83,6 +83,7 @@ mutate_lease_token() {
 
 # A key that the answer does not mention counts as deleted.
 mutate_per_key_account() {
+	seed=5
 	change s3_delete.c \
 		's/VF_S3_KEY_PASSING, "MissingFromAnswer",\s*"the answer does not mention the key"/VF_S3_OK, "", ""/g' &&
 	change s3_delete.c \

@@ -25,6 +25,10 @@ MARKERS = '.voiceframe_retention/'      # the extension's own objects
 STALE = 1000                            # a lease this old, s, is given up
 
 
+class Violation(Exception):
+    """A promise is broken."""
+
+
 class Late(Exception):
     """A condition that must come true did not."""
 

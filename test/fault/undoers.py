@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 
+from parts import Violation, wait_for
 from pgwire import SqlError, literal
 
 # As the servers write it: rows that can be taken back for a while to come.
@@ -21,16 +22,21 @@ OPEN = ("FROM vf_undo u JOIN vf_undo_batch b ON b.id = u.batch_id"
         " WHERE u.restored_at IS NULL"
         " AND b.until > clock_timestamp() + interval '10 minutes'")
 
-# Entries that wait for a window that is over.  What others have locked waits
-# on, which is no harm.
+# Entries that wait for a window that is over, or gone by now.  What others
+# have locked waits on, which is no harm.
 LET_GO = (
     "UPDATE vf_outbox SET not_before = now() - interval '1 second',"
     " next_attempt_at = now() - interval '1 second' WHERE id IN (SELECT o.id"
     " FROM vf_outbox o WHERE o.state = 'waiting' AND o.not_before > now()"
-    " AND EXISTS (SELECT FROM vf_undo_batch b WHERE b.id = o.undo_batch"
-    " AND b.until <= clock_timestamp()) FOR UPDATE SKIP LOCKED)")
+    " AND NOT EXISTS (SELECT FROM vf_undo_batch b WHERE b.id = o.undo_batch"
+    " AND b.until > clock_timestamp()) FOR UPDATE SKIP LOCKED)")
 END_WINDOWS = ("UPDATE vf_undo_batch SET until = now() - interval '1 second'"
                ' WHERE until > now()')
+
+
+class Payment:
+    def __init__(self, token, order, witnessed):
+        self.token, self.order, self.witnessed = token, order, witnessed
 
 
 class Windows:
@@ -76,6 +82,18 @@ def session_id(token):
     return str(uuid.UUID(hashlib.md5(token.encode()).hexdigest()))
 
 
+def take_back(conn, argument):
+    """vf_undo_purge(); what it says is not put back must not be there."""
+    rows = conn.query('SELECT session_id, outcome FROM vf_undo_purge(%s)'
+                      % argument)
+    kept = [literal(name) for name, outcome in rows
+            if outcome in ('in flight', 'objects gone')]
+    if kept and conn.query('SELECT 1 FROM sessions WHERE id::text IN (%s)'
+                           % ', '.join(kept)):
+        raise Violation('P3: put back, though its objects go or are gone')
+    return rows
+
+
 class Undoer:
     """One who changes his mind, in a transaction that may be rolled back."""
 
@@ -104,33 +122,36 @@ class Undoer:
         return found[0] if found else None
 
     def end(self, then=None):
-        """Stay open a while, then commit; or not."""
+        """Stay open a while, then commit; or not.  True if it is certain."""
         time.sleep(self.rng.random() / 30)
         if self.rng.random() < 0.15:
             self.conn.query('ROLLBACK')
-            return
+            return False
         # Before the commit, as its answer may never come.
         if then is not None:
             with self.world.lock:
                 then()
         self.conn.query('COMMIT')
+        return True
 
     # Taking back
 
     def undo(self, argument):
         self.conn.query('BEGIN')
+        doubtful = set(self.conn.column('SELECT key FROM vf_lookup'))
         with self.world.windows.still():
-            rows = self.conn.query('SELECT session_id, outcome FROM'
-                                   ' vf_undo_purge(%s)' % argument)
-        self.end(lambda: self.promise(rows))
+            rows = take_back(self.conn, argument)
+        self.end(lambda: self.promise(rows, doubtful))
 
-    def promise(self, rows):
+    def promise(self, rows, doubtful):
+        """What had no object when it was purged again has none now."""
         for name, outcome in rows:
             token = self.tokens[name]
             self.world.tally[outcome] += 1
-            if outcome == 'restored':
+            if outcome == 'restored' and not doubtful.intersection(
+                    self.world.sessions[token].keys):
                 self.world.promised.add(token)
-            elif outcome == 'uncertain':
+            elif outcome in ('restored', 'uncertain'):
                 self.world.promised.discard(token)
 
     def undo_token(self):
@@ -181,11 +202,10 @@ class Undoer:
         self.give_up([token])
         self.conn.query('BEGIN')
         self.conn.query('SELECT * FROM vf_erase_session(%s)' % literal(token))
-        self.end(lambda: self.erases(token))
-
-    def erases(self, token):
-        self.world.erased.add(token)
-        self.world.tally['erased'] += 1
+        if self.end():
+            with self.world.lock:
+                self.world.erased.add(token)
+                self.world.tally['erased'] += 1
 
     # Holding
 
@@ -246,3 +266,61 @@ def clock(stage, rng):
             except SqlError as error:
                 stage.note(error)
         stage.over.wait(0.05 + rng.random() / 5)
+
+
+def window_scene(stage, rng):
+    """Windows end while sessions are being put back, and a drain comes by.
+
+    It must see who has said so, though their rows are not there yet.  Of a
+    batch that is being undone the entries are locked; not so of one whose
+    session comes back by a payment, nor others with a key in common.
+    """
+    world = stage.world
+    world.admin.query('CALL vf_purge()')
+    gone = world.admin.column('SELECT u.session_token %s ORDER BY random()'
+                              ' LIMIT 4' % OPEN)
+    targets = {t.token: t for t in stage.targets}
+    conns = []
+    for token in gone:
+        if token not in targets:
+            continue
+        conn = stage.connect('-c lock_timeout=100')
+        try:
+            put_back(stage, conn, rng, targets[token])
+            conns.append(conn)
+        except SqlError:
+            conn.query('ROLLBACK')      # another one has the batch
+    end_windows(world.admin)
+    world.admin.query('CALL vf_drain()')
+    for conn in conns:
+        conn.query(rng.choice(('COMMIT', 'COMMIT', 'ROLLBACK')))
+
+
+def put_back(stage, conn, rng, target):
+    """In a transaction that stays open."""
+    conn.query('BEGIN')
+    if stage.plan['guard'] and rng.random() < 0.7:
+        order = stage.pay_statement(conn, rng, target)
+        if order:
+            stage.world.payments.append(Payment(
+                target.token, order, stage.sees(conn, target)))
+    else:
+        conn.query('SELECT * FROM vf_undo_purge(%s)' % literal(target.token))
+
+
+def flight_scene(stage, rng):
+    """Somebody takes back what a request is under way for."""
+    world, store = stage.world, stage.world.store
+    world.admin.query('CALL vf_purge()')
+    end_windows(world.admin)
+    store.faults([{'hold': True, 'match': {'query': 'delete'}}])
+    drain, conn = stage.connect(), stage.connect('-c lock_timeout=1000')
+    drain.send('CALL vf_drain()')
+    wait_for(store.held, 'a request under way')
+    for token in world.admin.column('SELECT session_token FROM vf_undo WHERE'
+                                    ' restored_at IS NULL ORDER BY random()'
+                                    ' LIMIT %d' % rng.randint(1, 5)):
+        take_back(conn, literal(token))
+    store.release()
+    store.faults([])
+    drain.answer()

@@ -10,7 +10,7 @@ import re
 import threading
 
 from pgwire import literal
-from parts import DATABASE
+from parts import DATABASE, Violation
 from undoers import Windows
 
 DEMO = os.path.join(os.path.dirname(os.path.dirname(
@@ -47,10 +47,6 @@ CREATE TRIGGER gate BEFORE INSERT ON vf_outbox FOR EACH ROW
 '''
 
 
-class Violation(Exception):
-    """A promise is broken."""
-
-
 class Session:
     def __init__(self, token, kind, keys, status=None):
         self.token, self.kind, self.keys = token, kind, keys
@@ -58,11 +54,6 @@ class Session:
 
     def order(self):
         return 'o_' + self.token
-
-
-class Payment:
-    def __init__(self, token, order, witnessed):
-        self.token, self.order, self.witnessed = token, order, witnessed
 
 
 class World:
@@ -82,7 +73,7 @@ class World:
         self.arrivals = []              # (mark, sessions) still to come
         self.promised = set()           # tokens put back, objects and all
         self.discarded = set()          # tokens whose undo may be forgotten
-        self.erased = set()             # tokens that may be erased
+        self.erased = set()             # tokens that were erased
         self.tally = collections.Counter()  # of what was undone
         self.depth = {}                 # key -> how many versions were put
         self.admin = None
@@ -210,14 +201,16 @@ class World:
             self.admin.query(
                 'BEGIN; SET LOCAL synchronous_commit = on;'
                 ' SET LOCAL session_replication_role = replica;'
-                ' DELETE FROM sessions WHERE session_token LIKE %s;'
+                ' DELETE FROM sessions WHERE session_token LIKE %s'
+                " OR photo_s3_key LIKE '%%/r%d\\_%%';"
                 ' DELETE FROM orders WHERE session_token LIKE %s'
-                ' OR email LIKE %s;'
+                " OR email LIKE %s OR pdf_s3_key LIKE '%%/r%d\\_%%';"
                 " DELETE FROM vf_outbox WHERE state = 'cancelled'"
                 " AND keys::text LIKE '%%/r%d\\_%%';"
                 " DELETE FROM vf_lookup WHERE key LIKE '%%/r%d\\_%%';"
                 ' DELETE FROM vf_hold WHERE session_token LIKE %s; COMMIT' %
-                (pattern, pattern, pattern, number, number, pattern))
+                (pattern, number, pattern, pattern, number, number, number,
+                 pattern))
             gone = keys | {k for k in extra if k}
             self.store.remove(sorted(gone))
             for token in tokens:
@@ -305,17 +298,21 @@ class World:
                 raise Violation('P6: session %s is due and was left' %
                                 s.token)
 
+    def check_live(self, view):
+        """Whenever all is quiet."""
+        missing = view.references - view.objects - self.unproven \
+            - self.uncertain()
+        if missing:
+            raise Violation('P3: no object for a row that is there: '
+                            + some(missing))
+
     def check_objects(self, view):
         gone = [k for k, find in self.must_stay.items()
                 if k not in view.objects and self.admin.query(find)]
         if gone:
             raise Violation('P3: deleted though a row named the object '
                             'before its claim: ' + some(gone))
-        missing = view.references - view.objects - self.unproven \
-            - self.uncertain()
-        if missing:
-            raise Violation('P3: no object for a row that is there: '
-                            + some(missing))
+        self.check_live(view)
         left = set(view.history) - view.references - view.dead
         left = [k for k in left if k.startswith(DELETABLE)]
         if left:

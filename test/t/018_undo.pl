@@ -151,6 +151,26 @@ $drain->finish;
 is( sql($node, q{SELECT outcome FROM vf_undo_purge('e')}),
 	'objects gone', 'nor what is confirmed gone');
 
+# ---- after the window, two that name one object
+
+sql($node, 'DELETE FROM vf_outbox; SELECT vf_undo_discard()');
+sql($node, 'DELETE FROM orders; DELETE FROM sessions; DELETE FROM vf_hold');
+fill();
+sql($node, q{UPDATE sessions SET audio_s3_key = 'temp_photos/a',
+	expires_at = now() + interval '1 day', created_at = now()
+	WHERE session_token = 'b'});
+purge($node);
+sql($node, q{UPDATE sessions SET expires_at = now() - interval '1 day'});
+purge($node);
+sql($node, q{UPDATE vf_undo_batch SET until = now() - interval '1 second';
+	UPDATE vf_outbox SET not_before = now() - interval '1 second',
+		next_attempt_at = now() - interval '1 second'
+	WHERE keys @> ARRAY['temp_photos/b']});
+drain($node);
+ok(!(grep { $_ eq $key{a} } $peer->contents), 'one entry takes it');
+is( sql($node, q{SELECT outcome FROM vf_undo_purge('a')}),
+	'uncertain', 'P3: undo of the other does not vouch for it');
+
 # ---- a request that nobody knows the end of
 
 sql($node, 'DELETE FROM vf_outbox; SELECT vf_undo_discard()');
@@ -160,7 +180,7 @@ purge($node);
 end_window();
 $peer->faults({ cut => 0, times => 0, match => { query => 'delete' } });
 drain($node);
-$peer->ctl('clear');
+$peer->faults;
 is( sql($node, q{SELECT string_agg(DISTINCT outcome, ', ') FROM vf_undo_purge(
 	(SELECT max(run_id) FROM vf_undo_runs))}),
 	'uncertain', 'what a request may have reached is uncertain');
