@@ -108,6 +108,9 @@ sub environment
 	my $default = { AWS_EC2_METADATA_DISABLED => 'true', %env };
 	local %ENV = (%ENV, %$default);
 	$node->restart;
+
+	# Without a worker nobody gave the old start's lease back.
+	$peer->grow_old(1000);
 	return;
 }
 
