@@ -261,7 +261,7 @@ sub drains
 	my $script = q{
 		UPDATE vf_outbox SET next_attempt_at = now() - interval '1 second',
 			attempts = 0, last_error_code = NULL;
-		UPDATE vf_bucket SET next_attempt_at = NULL;
+		UPDATE vf_bucket SET next_attempt_at = NULL, failures = 0;
 		CALL vf_drain();
 		SELECT 'row ' || string_agg(concat_ws(' ', state, attempts,
 			last_error_code, array_to_string(keys, ' ')), ';') FROM vf_outbox;
