@@ -256,12 +256,15 @@ sub drains
 {
 	my (@faults) = @_;
 
-	# Now and then a drain renews its lease first: that is not meant.
+	# Now and then a drain renews its lease first: that is not meant.  Nor is
+	# what the bucket's pace has learned from the faults before.
 	$peer->faults(map { { match => { query => 'delete' }, %$_ } } @faults);
 	my $script = q{
 		UPDATE vf_outbox SET next_attempt_at = now() - interval '1 second',
 			attempts = 0, last_error_code = NULL;
-		UPDATE vf_bucket SET next_attempt_at = NULL, failures = 0;
+		UPDATE vf_bucket SET (next_attempt_at, failures, batch_keys, batch_bytes)
+			= (NULL, 0, 1000, 1000000);
+		DELETE FROM vf_pace;
 		CALL vf_drain();
 		SELECT 'row ' || string_agg(concat_ws(' ', state, attempts,
 			last_error_code, array_to_string(keys, ' ')), ';') FROM vf_outbox;
