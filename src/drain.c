@@ -419,6 +419,9 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 		return;
 	}
 	vf_bucket_load_pace(bucket, &pace);
+
+	/* What was read so far must not be held while the lease is asked for. */
+	vf_db_commit();
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
