@@ -138,12 +138,6 @@ vf_wave_cancel_outside(VfWave *wave, int64 *cancelled)
 	}
 }
 
-static int
-compare_keys(const void *a, const void *b)
-{
-	return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
 static bool
 mark_referenced(const VfOutboxEntry *entry, char **referenced, int n,
 				bool *marked)
@@ -153,7 +147,7 @@ mark_referenced(const VfOutboxEntry *entry, char **referenced, int n,
 	for (int i = 0; i < entry->nkeys; i++)
 	{
 		marked[i] = bsearch(&entry->keys[i], referenced, n, sizeof(char *),
-						  compare_keys) != NULL;
+						  pg_qsort_strcmp) != NULL;
 		any |= marked[i];
 	}
 	return any;
@@ -171,7 +165,7 @@ vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
 	referenced = vf_source_referenced(source, all, n_all, &n);
 	if (n == 0)
 		return;
-	qsort(referenced, n, sizeof(char *), compare_keys);
+	qsort(referenced, n, sizeof(char *), pg_qsort_strcmp);
 	for (int i = 0; i < wave->n; i++)
 	{
 		VfOutboxEntry *entry = &wave->entries[i];

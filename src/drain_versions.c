@@ -101,16 +101,10 @@ is_settled(VfWave *wave, const VfWaveListing *l)
 	return true;
 }
 
-static int
-compare_texts(const void *a, const void *b)
-{
-	return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
 static bool
 has_text(char *const *sorted, int n, const char *text)
 {
-	return bsearch(&text, sorted, n, sizeof(char *), compare_texts) != NULL;
+	return bsearch(&text, sorted, n, sizeof(char *), pg_qsort_strcmp) != NULL;
 }
 
 /* Keys that a purged row names which can still be put back, sorted. */
@@ -126,7 +120,7 @@ undo_keys(char *const *keys, int n, int *found)
 		if (named[i].until > now)
 			result[open++] = named[i].key;
 	*found = open;
-	qsort(result, open, sizeof(char *), compare_texts);
+	qsort(result, open, sizeof(char *), pg_qsort_strcmp);
 	return result;
 }
 
@@ -155,7 +149,7 @@ vf_wave_expand_versions(VfWave *wave, const VfSource *source)
 		open[n++] = &wave->listings[i];
 	}
 	referenced = vf_source_referenced(source, keys, n, &n_referenced);
-	qsort(referenced, n_referenced, sizeof(char *), compare_texts);
+	qsort(referenced, n_referenced, sizeof(char *), pg_qsort_strcmp);
 	undo = undo_keys(keys, n, &n_undo);
 	for (int i = 0; i < n; i++)
 	{

@@ -385,37 +385,40 @@ read_held(VfOutboxHeld *held, uint64 row)
 	held->taken = palloc0(sizeof(bool) * held->nkeys);
 }
 
-/* Lock the rows of a batch, for columns from HELD_ID on; returns how many. */
-static int
+/*
+ * Lock the rows of a batch.  A drain that we had to wait for may have left its
+ * keys in new rows, which our statement could not see: asked until there are no
+ * more than before.
+ */
+static void
 lock_batch(const VfDbArgs *args)
 {
-	return (int) vf_db_runf("SELECT id, endpoint, bucket, state,"
-							" claimed_at IS NOT NULL, state = 'claimed'"
-							" AND next_attempt_at > pg_catalog.clock_timestamp(),"
-							" keys FROM {vf}.vf_outbox WHERE undo_batch = $1"
-							" ORDER BY id FOR UPDATE", args);
+	uint64		before;
+	uint64		n = 0;
+
+	do
+	{
+		before = n;
+		n = vf_db_runf("SELECT FROM {vf}.vf_outbox WHERE undo_batch = $1"
+					   " FOR UPDATE", args);
+	} while (n != before);
 }
 
-/*
- * A drain that we had to wait for may have left its keys in new rows, which our
- * statement could not see: ask until there are no more than before.
- */
 VfOutboxHeld *
 vf_outbox_hold_batch(int64 undo_batch, int *n)
 {
 	VfDbArgs	args = {0};
 	VfDbSection section;
 	VfOutboxHeld *held;
-	int			before;
 
 	vf_db_arg(&args, INT8OID, Int64GetDatum(undo_batch));
 	vf_db_enter_self(&section);
-	*n = lock_batch(&args);
-	do
-	{
-		before = *n;
-		*n = lock_batch(&args);
-	} while (*n != before);
+	lock_batch(&args);
+	*n = (int) vf_db_runf("SELECT id, endpoint, bucket, state,"
+						  " claimed_at IS NOT NULL, state = 'claimed'"
+						  " AND next_attempt_at > pg_catalog.clock_timestamp(),"
+						  " keys FROM {vf}.vf_outbox WHERE undo_batch = $1"
+						  " ORDER BY id", &args);
 	held = palloc(sizeof(VfOutboxHeld) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 		read_held(&held[i], i);

@@ -76,12 +76,6 @@ add_row(Chunk *c, TupleTableSlot *slot)
 	c->kept[c->n++] = false;
 }
 
-static int
-compare_tokens(const void *a, const void *b)
-{
-	return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
 /* Which of the sessions does an order keep? */
 static void
 look_at_orders(Chunk *c)
@@ -109,11 +103,11 @@ look_at_orders(Chunk *c)
 	kept = palloc(sizeof(char *) * Max(n, 1));
 	for (uint64 i = 0; i < n; i++)
 		kept[i] = vf_db_text(i, 0);
-	qsort(kept, n, sizeof(char *), compare_tokens);
+	qsort(kept, n, sizeof(char *), pg_qsort_strcmp);
 	for (int i = 0; i < c->n; i++)
 		c->kept[i] = c->tokens[i] != NULL &&
 			bsearch(&c->tokens[i], kept, n, sizeof(char *),
-					compare_tokens) != NULL;
+					pg_qsort_strcmp) != NULL;
 }
 
 static void

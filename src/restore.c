@@ -156,6 +156,15 @@ typedef struct Chunk
 } Chunk;
 
 static void
+save_row(VfSavedRow *saved, const VfUndoBatch *batch, const VfUndoRow *row)
+{
+	saved->id = row->id;
+	saved->names = batch->columns;
+	saved->n_names = batch->n_columns;
+	saved->texts = row->values;
+}
+
+static void
 insert_chunk(void *arg)
 {
 	Chunk	   *c = arg;
@@ -163,12 +172,7 @@ insert_chunk(void *arg)
 	bool	   *back = palloc(sizeof(bool) * c->n);
 
 	for (int i = 0; i < c->n; i++)
-	{
-		rows[i].id = c->sessions[i]->row->id;
-		rows[i].names = c->r->batch->columns;
-		rows[i].n_names = c->r->batch->n_columns;
-		rows[i].texts = c->sessions[i]->row->values;
-	}
+		save_row(&rows[i], c->r->batch, c->sessions[i]->row);
 	vf_source_insert_rows(c->r->source, rows, c->n, back);
 	for (int i = 0; i < c->n; i++)
 		c->sessions[i]->back = back[i];
@@ -441,12 +445,7 @@ restore_for_payment(const VfSource *source, const VfUndoBatch *batch,
 	back = palloc(sizeof(bool) * n);
 	ids = palloc(sizeof(char *) * n);
 	for (int i = 0; i < n; i++)
-	{
-		saved[i].id = rows[i].id;
-		saved[i].names = batch->columns;
-		saved[i].n_names = batch->n_columns;
-		saved[i].texts = rows[i].values;
-	}
+		save_row(&saved[i], batch, &rows[i]);
 	vf_source_insert_rows(source, saved, n, back);
 	for (int i = 0; i < n; i++)
 		if (back[i])

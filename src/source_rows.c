@@ -239,12 +239,6 @@ prefer_index(void)
 	vf_db_set("enable_seqscan", "off");
 }
 
-static int
-compare_texts(const void *a, const void *b)
-{
-	return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
 void
 vf_source_insert_rows(const VfSource *source, const VfSavedRow *rows, int n,
 					  bool *back)
@@ -275,8 +269,8 @@ vf_source_insert_rows(const VfSource *source, const VfSavedRow *rows, int n,
 	for (int i = 0; i < inserted; i++)
 		ids[i] = vf_db_text(i, 0);
 	vf_db_leave(&section);
-	qsort(ids, inserted, sizeof(char *), compare_texts);
+	qsort(ids, inserted, sizeof(char *), pg_qsort_strcmp);
 	for (int i = 0; i < n; i++)
 		back[i] = bsearch(&rows[i].id, ids, inserted, sizeof(char *),
-						  compare_texts) != NULL;
+						  pg_qsort_strcmp) != NULL;
 }
