@@ -66,6 +66,23 @@ vf_compat_json_close(JsonLexContext *lex)
 #ifndef FRONTEND
 
 /*
+ * Does this backend hold a weak lock on a table?  Such locks are kept in its
+ * own slots, up to at least 16.  Others only ever empty them.
+ */
+static inline bool
+vf_compat_holds_table(void)
+{
+#if PG_VERSION_NUM >= 180000
+	for (int i = 0; i < FastPathLockGroupsPerBackend; i++)
+		if (MyProc->fpLockBits[i] != 0)
+			return true;
+	return false;
+#else
+	return MyProc->fpLockBits != 0;
+#endif
+}
+
+/*
  * Shared memory by name, made on first use, also where the library was not
  * preloaded: 17 has a registry of dynamic segments; before, a few spare KB of
  * the main segment serve.  init must tolerate being the only writer.

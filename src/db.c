@@ -598,7 +598,7 @@ vf_db_require_read_committed(const char *what, const char *hint)
 void
 vf_db_assert_idle(const char *where)
 {
-	if (ActiveSnapshotSet() ||
+	if (ActiveSnapshotSet() || vf_compat_holds_table() ||
 		TransactionIdIsValid(GetCurrentTransactionIdIfAny()))
 		elog(ERROR, "%s would talk to the network with a transaction open",
 			 where);

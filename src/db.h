@@ -160,7 +160,7 @@ extern int32 vf_db_age(TransactionId xid);
 /* Raise an error unless statements see what others commit in between. */
 extern void vf_db_require_read_committed(const char *what, const char *hint);
 
-/* An internal error if a transaction id or a snapshot is held. */
+/* An internal error if a transaction id, a snapshot or a table is held. */
 extern void vf_db_assert_idle(const char *where);
 
 /*

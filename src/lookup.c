@@ -59,6 +59,22 @@ vf_lookup_due(const char *endpoint, const char *bucket, TimestampTz now,
 	return keys;
 }
 
+char **
+vf_lookup_missing(char *const *keys, int n, int *found)
+{
+	VfDbArgs	args = {0};
+	char	  **missing;
+
+	vf_db_arg_texts(&args, keys, n);
+	*found = (int) vf_db_run_self("SELECT DISTINCT key FROM {vf}.vf_lookup"
+								  " WHERE key = ANY ($1)"
+								  " AND found IS NOT TRUE", &args);
+	missing = palloc(sizeof(char *) * Max(*found, 1));
+	for (int i = 0; i < *found; i++)
+		missing[i] = vf_db_text(i, 0);
+	return missing;
+}
+
 void
 vf_lookup_set(const char *endpoint, const char *bucket, const char *key,
 			  bool found)

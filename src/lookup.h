@@ -20,6 +20,9 @@ extern void vf_lookup_add(const char *endpoint, const char *bucket,
 extern char **vf_lookup_due(const char *endpoint, const char *bucket,
 							TimestampTz now, int max, int *n);
 
+/* Which of the keys, whatever their bucket, have not been found since? */
+extern char **vf_lookup_missing(char *const *keys, int n, int *found);
+
 /* What was found. */
 extern void vf_lookup_set(const char *endpoint, const char *bucket,
 						  const char *key, bool found);

@@ -76,7 +76,8 @@ vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
 						  " lease_pid = $7,"
 						  " claimed_at = coalesce(o.claimed_at, $3)"
 						  " FROM pick WHERE o.id = pick.id"
-						  " RETURNING o.id, o.attempts::int8, o.keys", &args);
+						  " RETURNING o.id, o.attempts::int8, o.keys,"
+						  " o.claimed_at = $3", &args);
 	vf_db_leave(&section);
 
 	entries = palloc0(sizeof(VfOutboxEntry) * Max(*n, 1));
@@ -86,6 +87,7 @@ vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
 		entries[i].token = token;
 		entries[i].attempts = (int) vf_db_int(i, 1);
 		entries[i].keys = vf_db_texts(i, 2, &entries[i].nkeys);
+		entries[i].first_claim = vf_db_bool(i, 3);
 	}
 	return entries;
 }
@@ -240,12 +242,14 @@ vf_outbox_settle(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes,
 /*
  * Move keys of a row to a row of their own, in another state; the first one
  * keeps the rest.  A null next_attempt_at says that they need not wait.
+ * Returns the id of the new row.
  */
-static void
+static int64
 split_row(int64 id, char *const *moved, int n_moved, char *const *rest,
 		  int n_rest, VfDbArgs *state)
 {
 	VfDbArgs	args = *state;
+	int64		new_id;
 
 	vf_db_arg(&args, INT8OID, Int64GetDatum(id));
 	vf_db_arg_texts(&args, moved, n_moved);
@@ -257,12 +261,25 @@ split_row(int64 id, char *const *moved, int n_moved, char *const *rest,
 			   " run_id, endpoint, bucket, queued_at, attempts, claimed_at,"
 			   " undo_batch, CASE WHEN $1 = 'cancelled' OR $4 IS NOT NULL"
 			   " THEN not_before END, $6, pg_catalog.cardinality($6)"
-			   " FROM {vf}.vf_outbox WHERE id = $5", &args);
+			   " FROM {vf}.vf_outbox WHERE id = $5 RETURNING id", &args);
+	new_id = vf_db_int(0, 0);
 	args.n = 0;
 	vf_db_arg(&args, INT8OID, Int64GetDatum(id));
 	vf_db_arg_texts(&args, rest, n_rest);
 	vf_db_runf("UPDATE {vf}.vf_outbox SET keys = $2,"
 			   " nkeys = pg_catalog.cardinality($2) WHERE id = $1", &args);
+	return new_id;
+}
+
+/* No request has been made for its keys, now that its claim is given back. */
+static void
+forget_claim(int64 id)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg(&args, INT8OID, Int64GetDatum(id));
+	vf_db_run_self("UPDATE {vf}.vf_outbox SET claimed_at = NULL WHERE id = $1",
+				   &args);
 }
 
 /* Whoever let the row's lease end can settle it no more. */
@@ -321,6 +338,8 @@ part_company(VfOutboxEntry *entry, const bool *marked, VfKeyFate fate,
 	char	  **moved = palloc(sizeof(char *) * entry->nkeys);
 	char	  **kept = palloc(sizeof(char *) * entry->nkeys);
 	int			n = part_keys(entry->keys, entry->nkeys, marked, moved, kept);
+	bool		unasked = entry->first_claim && fate != VF_FATE_CANCELLED;
+	int64		id = entry->id;
 
 	if (n == entry->nkeys)
 	{
@@ -334,13 +353,17 @@ part_company(VfOutboxEntry *entry, const bool *marked, VfKeyFate fate,
 		}
 		(void) vf_outbox_settle(entry, outcomes, &ignored);
 		entry->nkeys = 0;
+		if (unasked)
+			forget_claim(id);
 		return;
 	}
 	arg_state(&state, fate == VF_FATE_CANCELLED ? "cancelled" : "waiting",
 			  code, message, next_attempt);
 	vf_db_enter_self(&section);
-	split_row(entry->id, moved, n, kept, entry->nkeys - n, &state);
+	id = split_row(entry->id, moved, n, kept, entry->nkeys - n, &state);
 	vf_db_leave(&section);
+	if (unasked)
+		forget_claim(id);
 	entry->keys = kept;
 	entry->nkeys -= n;
 }
@@ -444,7 +467,8 @@ vf_outbox_take_keys(const VfOutboxHeld *held, const char *code,
 	vf_db_enter_self(&section);
 	end_lease(held->id);
 	if (n < held->nkeys)
-		split_row(held->id, moved, n, rest, held->nkeys - n, &state);
+		(void) split_row(held->id, moved, n, rest, held->nkeys - n,
+						 &state);
 	else
 	{
 		vf_db_arg(&state, INT8OID, Int64GetDatum(held->id));

@@ -77,6 +77,7 @@ typedef struct VfOutboxEntry
 	int64		id;
 	int64		token;			/* of the lease */
 	int			attempts;
+	bool		first_claim;	/* no request was made before this claim */
 	int			nkeys;
 	char	  **keys;
 } VfOutboxEntry;

@@ -65,6 +65,7 @@ typedef struct HeldKey
 	const char *key;
 	VfOutboxHeld *held;
 	int			position;
+	bool		in_doubt;		/* since an earlier undo */
 } HeldKey;
 
 typedef struct Restore
@@ -110,6 +111,7 @@ index_keys(Restore *r, VfOutboxHeld *held, int n)
 			key->key = held[i].keys[k];
 			key->held = &held[i];
 			key->position = k;
+			key->in_doubt = false;
 		}
 	}
 	qsort(r->keys, r->n_keys, sizeof(HeldKey), compare_held);
@@ -124,6 +126,26 @@ find_key(const Restore *r, const char *key)
 				   compare_held);
 }
 
+/* Mark what an earlier undo left in doubt and nobody has found since. */
+static void
+mark_doubts(const Restore *r)
+{
+	char	  **keys = palloc(sizeof(char *) * Max(r->n_keys, 1));
+	int			n;
+
+	for (int i = 0; i < r->n_keys; i++)
+		keys[i] = unconstify(char *, r->keys[i].key);
+	keys = vf_lookup_missing(keys, r->n_keys, &n);
+	for (int i = 0; i < n; i++)
+		find_key(r, keys[i])->in_doubt = true;
+}
+
+static bool
+is_uncertain(const Restore *r, const HeldKey *key)
+{
+	return r->late || key->in_doubt || key->held->state == VF_HELD_UNCERTAIN;
+}
+
 /* The worst of its keys decides about a session. */
 static void
 judge(const Restore *r, Session *s)
@@ -135,7 +157,9 @@ judge(const Restore *r, Session *s)
 		if (key == NULL)
 			s->gone = true;
 		else
-			s->state = Max(s->state, key->held->state);
+			s->state = Max(s->state, is_uncertain(r, key) ?
+						   Max(key->held->state, VF_HELD_UNCERTAIN) :
+						   key->held->state);
 	}
 }
 
@@ -236,7 +260,7 @@ cancel_keys(Restore *r, const Session *sessions, int n, VfOutboxHeld *held,
 			HeldKey    *key = find_key(r, sessions[i].row->keys[k]);
 
 			key->held->taken[key->position] = true;
-			if (r->late || key->held->state == VF_HELD_UNCERTAIN)
+			if (is_uncertain(r, key))
 				vf_lookup_add(key->held->endpoint, key->held->bucket,
 							  key->key, sessions[i].row->id, r->run_id,
 							  GetCurrentTimestamp() +
@@ -328,11 +352,12 @@ restore_batch(Restore *r, const VfUndoBatch *batch)
 	held = vf_outbox_hold_batch(batch->id, &n_held);
 	rows = vf_undo_rows(batch, r->token, &n);
 	index_keys(r, held, n_held);
+	mark_doubts(r);
 	sessions = palloc0(sizeof(Session) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		sessions[i].row = &rows[i];
-		sessions[i].state = r->late ? VF_HELD_UNCERTAIN : VF_HELD_SAFE;
+		sessions[i].state = VF_HELD_SAFE;
 		judge(r, &sessions[i]);
 	}
 	put_back(r, sessions, n);

@@ -186,6 +186,7 @@ typedef struct VfRowColumn
 	char	   *quoted;
 	Oid			output;			/* its type's output function */
 	bool		generated;		/* computed from others: never written */
+	bool		domain;
 } VfRowColumn;
 
 extern VfRowColumn *vf_source_row_columns(const VfSource *source, int *n);

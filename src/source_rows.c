@@ -33,7 +33,9 @@ vf_source_row_columns(const VfSource *source, int *n)
 	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->sessions.relid));
 	vf_db_enter_self(&section);
 	*n = (int) vf_db_runf("SELECT attname::text, atttypid::int8,"
-						  " attgenerated <> '' FROM pg_catalog.pg_attribute"
+						  " attgenerated <> '', typtype = 'd'"
+						  " FROM pg_catalog.pg_attribute"
+						  " JOIN pg_catalog.pg_type t ON t.oid = atttypid"
 						  " WHERE attrelid = $1 AND attnum > 0"
 						  " AND NOT attisdropped ORDER BY attnum", &args);
 	columns = palloc(sizeof(VfRowColumn) * Max(*n, 1));
@@ -44,6 +46,7 @@ vf_source_row_columns(const VfSource *source, int *n)
 		columns[i].name = vf_db_text(i, 0);
 		columns[i].quoted = pstrdup(quote_identifier(columns[i].name));
 		columns[i].generated = vf_db_bool(i, 2);
+		columns[i].domain = vf_db_bool(i, 3);
 		getTypeOutputInfo((Oid) vf_db_int(i, 1), &columns[i].output,
 						  &is_varlena);
 	}
@@ -132,7 +135,10 @@ append_field(StringInfo buf, const char *text)
 	appendStringInfoChar(buf, '"');
 }
 
-/* The row as a composite value of the table as it is now. */
+/*
+ * The row as a composite value of the table as it is now.  What is generated
+ * is not inserted, but a domain may refuse a null in its place.
+ */
 static Datum
 composite(const VfSavedRow *row, const VfRowColumn *columns, int n)
 {
@@ -149,7 +155,7 @@ composite(const VfSavedRow *row, const VfRowColumn *columns, int n)
 		if (i > 0)
 			appendStringInfoChar(&buf, ',');
 		if (at >= 0 && at < n_texts && texts[at] != NULL &&
-			!columns[i].generated)
+			(!columns[i].generated || columns[i].domain))
 			append_field(&buf, texts[at]);
 	}
 	appendStringInfoChar(&buf, ')');

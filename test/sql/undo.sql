@@ -7,6 +7,7 @@
 -- Every kind of column that a text could lose something of.
 CREATE TYPE shop.pair AS (a int, b text);
 CREATE DOMAIN shop.small AS int CHECK (value < 100);
+CREATE DOMAIN shop.sure AS int NOT NULL;
 ALTER TABLE shop.sessions
 	ADD COLUMN at_z timestamptz DEFAULT '2020-01-01 12:00:00.123456+01',
 	ADD COLUMN span interval DEFAULT '1 mon -3 days 04:05:06.789',
@@ -22,7 +23,7 @@ ALTER TABLE shop.sessions
 	ADD COLUMN no_text text,
 	ADD COLUMN odd text DEFAULT E'line\nbreak\ttab \\ "quoted" (x,y) ''q''',
 	ADD COLUMN numbered int GENERATED ALWAYS AS IDENTITY,
-	ADD COLUMN doubled int GENERATED ALWAYS AS (small * 2) STORED;
+	ADD COLUMN doubled sure GENERATED ALWAYS AS (small * 2) STORED;
 SELECT count(*) > 0 AS configured FROM vf_configure();
 SET voiceframe.undo_window = '1d';
 SELECT count(t.session(x)) FROM unnest(ARRAY['a', 'b', 'c', 'd']) x;
@@ -151,6 +152,19 @@ SELECT * FROM vf_undo_purge(0);
 SELECT * FROM vf_undo_purge(-1);
 SELECT * FROM vf_undo_purge('');
 \set VERBOSITY sqlstate
+
+-- What one undo left in doubt is in doubt for the next, until it is found.
+DELETE FROM vf_hold;
+SELECT expired FROM vf_purge_now();
+SELECT x.token, u.outcome FROM unnest(ARRAY['e', 'f', 'h']) x(token)
+	JOIN vf_undo_purge((SELECT max(run_id) FROM vf_undo_runs)) u
+	ON md5(x.token)::uuid::text = u.session_id ORDER BY 1;
+UPDATE vf_lookup SET looked_at = now(), found = true;
+DELETE FROM vf_hold;
+SELECT expired FROM vf_purge_now();
+SELECT x.token, u.outcome FROM unnest(ARRAY['e', 'f', 'h']) x(token)
+	JOIN vf_undo_purge((SELECT max(run_id) FROM vf_undo_runs)) u
+	ON md5(x.token)::uuid::text = u.session_id ORDER BY 1;
 
 -- Undo data is erased on request, and its keys wait no longer.
 DELETE FROM vf_hold;
