@@ -205,12 +205,18 @@ class World:
                 " OR photo_s3_key LIKE '%%/r%d\\_%%';"
                 ' DELETE FROM orders WHERE session_token LIKE %s'
                 " OR email LIKE %s OR pdf_s3_key LIKE '%%/r%d\\_%%';"
-                " DELETE FROM vf_outbox WHERE state = 'cancelled'"
-                " AND keys::text LIKE '%%/r%d\\_%%';"
+                # A row may hold keys of younger rounds too.
+                ' WITH o AS (SELECT id, ARRAY(SELECT k FROM unnest(keys) k'
+                "  WHERE k NOT LIKE '%%/r%d\\_%%') AS rest FROM vf_outbox"
+                "  WHERE state = 'cancelled' AND keys::text LIKE '%%/r%d\\_%%'),"
+                " none AS (DELETE FROM vf_outbox USING o"
+                "  WHERE vf_outbox.id = o.id AND rest = '{}')"
+                ' UPDATE vf_outbox SET keys = rest, nkeys = cardinality(rest)'
+                "  FROM o WHERE vf_outbox.id = o.id AND rest <> '{}';"
                 " DELETE FROM vf_lookup WHERE key LIKE '%%/r%d\\_%%';"
                 ' DELETE FROM vf_hold WHERE session_token LIKE %s; COMMIT' %
                 (pattern, number, pattern, pattern, number, number, number,
-                 pattern))
+                 number, pattern))
             gone = keys | {k for k in extra if k}
             self.store.remove(sorted(gone))
             for token in tokens:
