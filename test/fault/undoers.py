@@ -191,12 +191,20 @@ class Undoer:
         with self.world.lock:
             self.world.discarded.update(tokens)
 
+    def kept(self):
+        with self.world.lock:
+            return [s.token for s in self.world.sessions.values()
+                    if s.kind in ('paid', 'checkout')]
+
     def erase(self):
-        if self.rng.random() < 0.5:
+        chance = self.rng.random()
+        if chance < 0.5:
             token = self.pick('session_token',
                               'FROM vf_undo WHERE restored_at IS NULL')
-        else:
+        elif chance < 0.8:
             token = self.rng.choice(self.stage.targets).token
+        else:                           # which an order keeps: refused
+            token = self.rng.choice(self.kept())
         if not token:
             return
         self.give_up([token])
