@@ -35,7 +35,8 @@ SELECT expired, unpaid, keys_queued FROM vf_purge_now();
 SELECT session_token FROM shop.sessions;
 SELECT state, nkeys, not_before - queued_at > interval '23 hours' AS held,
 	next_attempt_at = not_before AS not_earlier FROM vf_outbox;
-SELECT run_id, until - purged AS open_for, sessions, restored FROM vf_undo_runs;
+SELECT run_id, abs(extract(epoch FROM until - purged) - 86400) <= 2 AS for_a_day,
+	sessions, restored FROM vf_undo_runs;
 -- P3: neither a drain nor vf_resume() takes them before.
 CALL vf_drain();
 SELECT vf_resume();
