@@ -10,6 +10,7 @@ OBJS = \
 	src/sql_bucket.o \
 	src/sql_watch.o \
 	src/sql_undo.o \
+	src/sql_scan.o \
 	src/sql_rights.o \
 	src/worker.o \
 	src/worker_launch.o \
@@ -33,12 +34,15 @@ OBJS = \
 	src/drain_client.o \
 	src/drain_lookup.o \
 	src/drain_cred.o \
+	src/scan.o \
+	src/scan_page.o \
 	src/lease.o \
 	src/lease_take.o \
 	src/check.o \
 	src/register.o \
 	src/register_bucket.o \
 	src/watch.o \
+	src/watch_bucket.o \
 	src/preflight.o \
 	src/source.o \
 	src/source_find.o \
@@ -49,6 +53,8 @@ OBJS = \
 	src/undo.o \
 	src/hold.o \
 	src/lookup.o \
+	src/inventory.o \
+	src/scanlog.o \
 	src/outbox.o \
 	src/outbox_pack.o \
 	src/bucket.o \
@@ -58,6 +64,7 @@ OBJS = \
 	src/s3.o \
 	src/s3_delete.o \
 	src/s3_versions.o \
+	src/s3_list.o \
 	src/s3_probe.o \
 	src/s3_judge.o \
 	src/s3_class.o \
@@ -77,6 +84,7 @@ OBJS = \
 	src/http_request.o \
 	src/s3_sign.o \
 	src/s3_xml.o \
+	src/s3_xml_write.o \
 	src/db.o \
 	src/digest.o \
 	src/schedule.o \
@@ -92,7 +100,8 @@ OBJS = \
 EXTENSION = voiceframe_retention
 DATA = \
 	sql/voiceframe_retention--1.0.sql \
-	sql/voiceframe_retention--1.0--1.1.sql
+	sql/voiceframe_retention--1.0--1.1.sql \
+	sql/voiceframe_retention--1.1--1.2.sql
 PGFILEDESC = "voiceframe_retention - data retention for rows and their S3 objects"
 
 PG_CONFIG ?= pg_config

@@ -18,7 +18,7 @@
 #define BUCKET_COLUMNS \
 	"b.endpoint, b.bucket, b.region, b.path_style, b.profile, b.is_current," \
 	" b.probe, b.probed_at IS NOT NULL, b.failures::int8, b.next_attempt_at," \
-	" b.marker_id::pg_catalog.text"
+	" b.marker_id::pg_catalog.text, b.id::int8"
 
 static void
 read_bucket(VfBucket *b, uint64 row)
@@ -34,6 +34,7 @@ read_bucket(VfBucket *b, uint64 row)
 	b->failures = (int) vf_db_int(row, 8);
 	b->next_attempt = vf_db_time(row, 9);
 	b->marker = vf_db_text(row, 10);
+	b->id = (int) vf_db_int(row, 11);
 }
 
 VfBucket *

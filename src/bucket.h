@@ -18,6 +18,7 @@
 
 typedef struct VfBucket
 {
+	int			id;
 	char	   *endpoint;
 	char	   *bucket;
 	char	   *region;

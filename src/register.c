@@ -22,8 +22,10 @@
 #include "bucket.h"
 #include "db.h"
 #include "errors.h"
+#include "inventory.h"
 #include "outbox.h"
 #include "register.h"
+#include "scanlog.h"
 #include "settings.h"
 #include "source.h"
 #include "sweep.h"
@@ -33,7 +35,7 @@
 #define EMPTY_LOCK_TIMEOUT 10000
 
 /* What the owner of the sessions table may use. */
-static const char *const owner_functions =
+static const char owner_functions[] =
 	"FUNCTION {vf}.vf_purge_now(integer, bigint),"
 	" {vf}.vf_purge_preview(integer), {vf}.vf_outbox_retry(bigint),"
 	" {vf}.vf_outbox_cancel(bigint, text), {vf}.vf_pause(text),"
@@ -47,10 +49,10 @@ static const char *const owner_functions =
 	" {vf}.vf_source_state(), {vf}.vf_count_sessions(),"
 	" {vf}.vf_count_storage(), {vf}.vf_count_alerts(),"
 	" {vf}.vf_worker_slots()";
-static const char *const owner_procedures =
+static const char owner_procedures[] =
 	"PROCEDURE {vf}.vf_purge(integer, bigint, boolean),"
 	" {vf}.vf_drain(bigint)";
-static const char *const owner_views =
+static const char owner_views[] =
 	"TABLE {vf}.vf_outbox, {vf}.vf_run, {vf}.vf_outbox_keys, {vf}.vf_dead_letters,"
 	" {vf}.vf_config, {vf}.vf_stats, {vf}.vf_session_counts,"
 	" {vf}.vf_storage_by_type, {vf}.vf_outbox_stats, {vf}.vf_runs,"
@@ -61,21 +63,42 @@ static const char *const owner_views =
 
 /* ---- rights ---- */
 
+/* since: a table that came with them, for the scripts of versions before. */
+static const struct
+{
+	const char *right;
+	const char *objects;
+	const char *since;
+}			owner_rights[] = {
+	{"EXECUTE", owner_functions, "vf_run"},
+	{"EXECUTE", owner_procedures, "vf_run"},
+	{"SELECT", owner_views, "vf_run"},
+	{"EXECUTE", "FUNCTION {vf}.vf_measure_storage(), {vf}.vf_find_missing(),"
+	" {vf}.vf_find_orphans()",
+	"vf_scan"},
+	{"EXECUTE", "PROCEDURE {vf}.vf_s3_scan(bigint)", "vf_scan"},
+	{"SELECT", "TABLE {vf}.vf_scan, {vf}.vf_scan_part, {vf}.vf_object,"
+		" {vf}.vf_usage, {vf}.vf_s3_usage, {vf}.vf_s3_missing, {vf}.vf_s3_orphans,"
+	" {vf}.vf_progress", "vf_scan"}
+};
+
 static void
 change_rights(const char *verb, const char *preposition, Oid role)
 {
-	static const char *const right[] = {"EXECUTE", "EXECUTE", "SELECT"};
-	const char *const lists[] = {
-		owner_functions, owner_procedures, owner_views
-	};
+	Oid			schema = vf_db_schema_oid();
 	VfDbSection section;
 
 	vf_db_enter_self(&section);
-	for (int i = 0; i < 3; i++)
-		vf_db_run(psprintf("%s %s ON %s %s %s", verb, right[i],
-						   vf_db_fill(lists[i], NULL), preposition,
+	for (int i = 0; i < (int) lengthof(owner_rights); i++)
+	{
+		if (!OidIsValid(get_relname_relid(owner_rights[i].since, schema)))
+			continue;
+		vf_db_run(psprintf("%s %s ON %s %s %s", verb, owner_rights[i].right,
+						   vf_db_fill(owner_rights[i].objects, NULL),
+						   preposition,
 						   quote_identifier(GetUserNameFromId(role, false))),
 				  NULL);
+	}
 	vf_db_leave(&section);
 }
 
@@ -201,7 +224,7 @@ report_contents(const VfSource *source, VfReport *report)
 	report_rows(source, report, "key prefix seen",
 				"SELECT pg_catalog.format('%s: %s keys', p,"
 				" pg_catalog.count(*)) FROM (SELECT coalesce("
-				"pg_catalog.substring(u.k, '^[^/]*/'), '(none)') AS p"
+				"pg_catalog.substring(u.k COLLATE \"C\", '^[^/]*/'), '(none)') AS p"
 				" FROM {sessions} s, pg_catalog.unnest({session_keys}) u(k)"
 				" WHERE u.k <> '') x GROUP BY p ORDER BY 1");
 }
@@ -338,7 +361,7 @@ vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 	source->n_accepted = opt->n_accepted;
 	vf_source_check_dangers(source);
 	check_owner_rights(source);
-	vf_source_show_holds(source);
+	vf_source_show_ours(source);
 	report_tables(source, report);
 	report_contents(source, report);
 
@@ -351,7 +374,7 @@ vf_register_configure(const VfConfigureOptions *opt, VfReport *report)
 	vf_sweep_reset();
 	vf_source_guard_install(source);
 	change_rights("GRANT", "TO", source->sessions.owner);
-	vf_source_show_holds(source);
+	vf_source_show_ours(source);
 
 	report_guard(source, report);
 	vf_report_add(report, "next", vf_bucket_current() == NULL ?
@@ -388,6 +411,8 @@ vf_register_unconfigure(bool discard)
 	vf_undo_empty(EMPTY_LOCK_TIMEOUT);
 	vf_source_forget();
 	vf_bucket_forget_all();
+	vf_scanlog_forget_all();
+	vf_inventory_keep_only(0);
 	vf_sweep_reset();
 }
 

@@ -70,14 +70,14 @@ vf_runlog_start(const char *kind, const char *caller, bool full)
 	return vf_db_int(0, 0);
 }
 
-/* $2 to $11 of the statements below */
+/* $2 to $12 of the statements below */
 static void
 arg_counts(VfDbArgs *args, const VfRunCounts *c)
 {
 	const int64 values[] = {
 		c->expired, c->unpaid, c->keys_queued, c->keys_cancelled,
 		c->kept_paid, c->put_off, c->keys_confirmed, c->keys_again,
-		c->keys_dead, c->restored
+		c->keys_dead, c->restored, c->objects
 	};
 
 	for (int i = 0; i < (int) lengthof(values); i++)
@@ -86,8 +86,8 @@ arg_counts(VfDbArgs *args, const VfRunCounts *c)
 
 #define SET_COUNTS \
 	" (expired, unpaid, keys_queued, keys_cancelled, kept_paid, put_off," \
-	" keys_confirmed, keys_again, keys_dead, restored)" \
-	" = ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+	" keys_confirmed, keys_again, keys_dead, restored, objects)" \
+	" = ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 
 void
 vf_runlog_progress(int64 id, const VfRunCounts *counts)
@@ -109,8 +109,8 @@ vf_runlog_finish(int64 id, const char *outcome, const VfRunCounts *counts,
 	arg_counts(&args, counts);
 	vf_db_arg_text(&args, outcome);
 	vf_db_arg_text(&args, error);
-	vf_db_run_self("UPDATE {vf}.vf_run SET" SET_COUNTS ", outcome = $12,"
-				" error = $13, ended_at = pg_catalog.clock_timestamp()"
+	vf_db_run_self("UPDATE {vf}.vf_run SET" SET_COUNTS ", outcome = $13,"
+				" error = $14, ended_at = pg_catalog.clock_timestamp()"
 				" WHERE id = $1", &args);
 }
 

@@ -22,6 +22,7 @@ typedef struct VfRunCounts
 	int64		keys_again;
 	int64		keys_dead;
 	int64		restored;		/* sessions put back */
+	int64		objects;		/* listed by a scan */
 } VfRunCounts;
 
 /* Add one count to another. */

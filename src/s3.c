@@ -265,6 +265,20 @@ make_path(const VfS3Client *client, const VfS3Request *req, char *path)
 }
 
 bool
+vf_s3_add_parameter(char *query, const char *name, const char *value,
+					size_t len)
+{
+	size_t		used = strlen(query);
+	size_t		n = strlen(name);
+
+	if (used + n + 1 >= VF_S3_MAX_QUERY)
+		return false;
+	memcpy(query + used, name, n + 1);
+	return vf_s3_sign_encode(value, len, false, query + used + n,
+							 VF_S3_MAX_QUERY - used - n);
+}
+
+bool
 vf_s3_send(VfS3Client *client, const VfS3Request *req)
 {
 	char		path[MAX_PATH];

@@ -123,6 +123,55 @@ extern bool vf_s3_list_versions(VfS3Client *client, VfS3Listing *listings,
 								VfHttpTick tick, void *arg);
 extern int64 vf_s3_clock_ms(void);
 
+/*
+ * A page of the list of all objects, or of all their versions, in the order of
+ * the keys' bytes.
+ */
+#define VF_S3_LISTED_KEY 4096	/* longer than any key, encoded */
+
+typedef struct VfS3Found
+{
+	const char *key;			/* UTF-8, if the store keeps to it */
+	size_t		len;
+	const char *etag;			/* as the store gave it */
+	const char *storage_class;
+	int64		size;			/* bytes */
+	double		modified;		/* by the store's clock, s since 1970 */
+	bool		marker;			/* of a deletion: it has no size */
+	bool		latest;
+} VfS3Found;
+
+typedef struct VfS3Page
+{
+	bool		versions;		/* list every version */
+	const char *after;			/* only keys behind this one; "": all */
+	size_t		after_len;
+	const char *after_version;	/* and its versions behind this one; or "" */
+	int			max_keys;		/* 1 to 1000 */
+	int			timeout_ms;
+	void	   *tag;			/* the caller's */
+
+	VfS3Answer	answer;
+	int			n;
+	VfS3Found  *found;			/* until vf_s3_page_free() */
+	bool		more;			/* a page follows, after ... */
+	char		next_key[VF_S3_LISTED_KEY + 1];
+	size_t		next_len;
+	char		next_version[1025];
+	char	   *room;
+} VfS3Page;
+
+/*
+ * Start a page, which must outlive the request; false, with its answer judged,
+ * if it cannot be asked for.  vf_s3_page_wait returns the next finished one;
+ * NULL if none is in flight, or if tick returned false.  No other request of
+ * the client may be in flight.
+ */
+extern bool vf_s3_page_start(VfS3Client *client, VfS3Page *page);
+extern VfS3Page *vf_s3_page_wait(VfS3Client *client, VfHttpTick tick,
+								 void *arg);
+extern void vf_s3_page_free(VfS3Page *page);
+
 /* Single requests, each waited for.  tick as above; false counts as timeout. */
 typedef enum VfS3Versioning
 {

@@ -93,6 +93,9 @@ static const ClassRow rows[] = {
 		"Look at the object's versions with another client: there are more "
 		"than could be listed in the time of a lease, or the store's list "
 	"goes round in circles."},
+	{REQUEST, 0, "UnorderedList", VF_S3_BUCKET,
+		"The store lists its keys in another order than that of their UTF-8 "
+		"bytes, as AWS's directory buckets do: it cannot be scanned."},
 	{KEY, 0, "MissingFromAnswer", VF_S3_KEY_PASSING,
 	"Nothing needs to be done: the key is asked for again."},
 

@@ -5,7 +5,8 @@
  *
  * s3.c: the client, one signed request.  s3_judge.c: what an answer means.
  * s3_delete.c: deletes, many in flight.  s3_versions.c: lists of versions,
- * many in flight.  s3_probe.c: single requests.
+ * many in flight.  s3_list.c: lists of objects, the same.  s3_probe.c: single
+ * requests.
  *
  *-------------------------------------------------------------------------
  */
@@ -51,6 +52,7 @@ typedef struct VfS3Exchange
 	dlist_node	node;			/* in client->pending or client->ready */
 	VfS3Delete *batch;
 	VfS3Listing *listing;		/* of versions; then batch is NULL */
+	VfS3Page   *page;			/* of a list; then both are */
 	bool		by_path;
 	char	   *body;
 	size_t		body_len;
@@ -71,7 +73,14 @@ struct VfS3Client
 	dlist_head	ready;			/* deletes judged, not yet handed out */
 };
 
+/* Two keys of 1,024 bytes, all encoded, and the id of a version. */
+#define VF_S3_MAX_QUERY	12288
+
 /* s3.c */
+
+/* Add "&name=" and a value, encoded, to a query of VF_S3_MAX_QUERY bytes. */
+extern bool vf_s3_add_parameter(char *query, const char *name,
+								const char *value, size_t len);
 
 /* False, with nothing started, if the request cannot be signed. */
 extern bool vf_s3_send(VfS3Client *client, const VfS3Request *req);
@@ -104,8 +113,18 @@ extern void vf_s3_clean_code(const char *from, char *to, size_t size);
  */
 extern void vf_s3_clean_message(const char *from, const char *key,
 								size_t key_len, char *to, size_t size);
-/* Seconds since 1970 of an HTTP date. */
+/* Seconds since 1970 of an HTTP date, and of a date in a list (ISO 8601). */
 extern bool vf_s3_parse_date(const char *text, double *seconds);
+extern bool vf_s3_parse_iso(const char *text, double *seconds);
+
+/* s3_list.c */
+
+/*
+ * A key as it is listed, decoded if it is encoded; out takes len + 1 bytes.
+ * Returns its length.
+ */
+extern size_t vf_s3_decode_listed(const char *text, size_t len, bool encoded,
+								  char *out);
 
 /* s3_delete.c */
 

@@ -223,6 +223,29 @@ vf_s3_parse_date(const char *text, double *seconds)
 	return true;
 }
 
+bool
+vf_s3_parse_iso(const char *text, double *seconds)
+{
+	int			year;
+	int			month;
+	int			day;
+	int			hour;
+	int			minute;
+	double		second;
+	char		zone;
+
+	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%lf%c", &year, &month, &day, &hour,
+			   &minute, &second, &zone) != 7 || zone != 'Z')
+		return false;
+	if (month < 1 || month > 12 || day < 1 || day > 31 || year < 1970 ||
+		hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
+		!(second >= 0 && second < 61))
+		return false;
+	*seconds = days_from_date(year, month, day) * 86400.0 +
+		hour * 3600.0 + minute * 60.0 + second;
+	return true;
+}
+
 static void
 note_offset(VfS3Answer *answer, const char *date)
 {

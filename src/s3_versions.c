@@ -19,9 +19,6 @@
 #include "s3_internal.h"
 #include "s3_sign.h"
 
-/* A key and a marker of 1,024 bytes, all encoded, and an id. */
-#define MAX_QUERY	12288
-
 /* What a page told of the key. */
 typedef struct Page
 {
@@ -45,46 +42,19 @@ is_late(int64 deadline)
 
 /* ---- keys as they are listed ---- */
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
-
 /* Does the listed text, decoded if it is encoded, begin with the key? */
 static bool
 begins_with(const char *text, size_t len, bool encoded, const char *key,
 			size_t key_len, bool *equal)
 {
-	size_t		n = 0;
+	char		listed[VF_S3_LISTED_KEY + 1];
 
 	*equal = false;
-
-	for (size_t i = 0; i < len; i++, n++)
-	{
-		char		c = text[i];
-
-		if (encoded && c == '%' && len - i >= 3 &&
-			hex_value(text[i + 1]) >= 0 && hex_value(text[i + 2]) >= 0)
-		{
-			c = (char) (hex_value(text[i + 1]) * 16 + hex_value(text[i + 2]));
-			i += 2;
-		}
-		else if (encoded && c == '+')
-			c = ' ';
-		if (n >= key_len)
-			return true;
-		if (c != key[n])
-			return false;
-	}
-	*equal = n == key_len;
-	return *equal;
+	if (len > VF_S3_LISTED_KEY)
+		return false;
+	len = vf_s3_decode_listed(text, len, encoded, listed);
+	*equal = len == key_len && memcmp(listed, key, len) == 0;
+	return len >= key_len && memcmp(listed, key, key_len) == 0;
 }
 
 static bool
@@ -97,15 +67,15 @@ is_key(const char *text, size_t len, bool encoded, const char *key,
 }
 
 static void
-on_listed(void *arg, const char *key, size_t len, const char *version)
+on_listed(void *arg, const VfS3XmlObject *object)
 {
 	Page	   *page = arg;
-	size_t		size = strlen(version) + 1;
+	size_t		size = strlen(object->version) + 1;
 	bool		equal;
 
 	page->entries++;
-	if (!begins_with(key, len, page->encoded, page->listing->key,
-					 page->listing->len, &equal))
+	if (!begins_with(object->key, object->len, page->encoded,
+					 page->listing->key, page->listing->len, &equal))
 		page->foreign = true;
 	if (!equal)
 		return;
@@ -114,44 +84,31 @@ on_listed(void *arg, const char *key, size_t len, const char *version)
 		page->full = true;
 		return;
 	}
-	memcpy(page->ids + page->used, version, size);
+	memcpy(page->ids + page->used, object->version, size);
 	page->used += size;
 	page->n++;
 }
 
 /* ---- requests ---- */
 
-static bool
-add_parameter(char *query, const char *name, const char *value, size_t len)
-{
-	size_t		used = strlen(query);
-	size_t		n = strlen(name);
-
-	if (used + n + 1 >= MAX_QUERY)
-		return false;
-	memcpy(query + used, name, n + 1);
-	return vf_s3_sign_encode(value, len, false, query + used + n,
-							 MAX_QUERY - used - n);
-}
-
 /* Ask for the page after a marker; an empty id begins at the beginning. */
 static bool
 send_page(VfS3Client *client, VfS3Listing *listing, const char *after)
 {
-	char		query[MAX_QUERY] = "encoding-type=url";
+	char		query[VF_S3_MAX_QUERY] = "encoding-type=url";
 	VfS3Exchange *exchange;
 	VfS3Request req = {0};
 	bool		fits = true;
 
 	if (after[0] != '\0')
-		fits = add_parameter(query, "&key-marker=", listing->key,
+		fits = vf_s3_add_parameter(query, "&key-marker=", listing->key,
 							 listing->len);
-	fits = fits && add_parameter(query, "&max-keys=", "1000", 4) &&
-		add_parameter(query, "&prefix=", listing->key, listing->len);
+	fits = fits && vf_s3_add_parameter(query, "&max-keys=", "1000", 4) &&
+		vf_s3_add_parameter(query, "&prefix=", listing->key, listing->len);
 	if (after[0] != '\0')
-		fits = fits && add_parameter(query, "&version-id-marker=", after,
+		fits = fits && vf_s3_add_parameter(query, "&version-id-marker=", after,
 									 strlen(after));
-	fits = fits && add_parameter(query, "&versions=", "", 0);
+	fits = fits && vf_s3_add_parameter(query, "&versions=", "", 0);
 	exchange = MemoryContextAllocZero(client->cxt, sizeof(VfS3Exchange));
 	exchange->listing = listing;
 	req.method = "GET";

@@ -1,10 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * s3_xml.c
- *	  The XML of S3 and STS: writes the body of DeleteObjects, reads answers.
+ *	  The XML of S3 and STS: reads answers.
  *
- * Order of things: what XML can carry, the writer, then the reader: text
- * fields, elements, expat's handlers, entries.
+ * Order of things: text fields, elements, entries, expat's handlers.
  *
  * The reader knows seven documents by the name of their root, and the few
  * elements in them that matter; everything else is parsed and ignored.  A
@@ -25,16 +24,6 @@
 
 #include "s3_xml.h"
 
-#define FRAME_BEGIN \
-	"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n" \
-	"<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
-#define FRAME_END	"<Quiet>false</Quiet></Delete>"
-#define KEY_BEGIN	"<Object><Key>"
-#define KEY_END		"</Key>"
-#define VERSION_BEGIN	"<VersionId>"
-#define VERSION_END	"</VersionId>"
-#define OBJECT_END	"</Object>"
-
 #define MAX_DEPTH	16
 #define MAX_KEY		4096
 #define MAX_VERSION	1024
@@ -44,6 +33,8 @@
 #define MAX_SECRET_KEY	256
 #define MAX_TOKEN	8192
 #define MAX_TIME	64
+#define MAX_ETAG	128
+#define MAX_WORD	32
 
 /*
  * Only because expat counts in int: small pieces would make it scan a long
@@ -62,8 +53,15 @@ typedef enum Element
 	ELEMENT_REGION,
 	ELEMENT_STATUS,
 	ELEMENT_MFA_DELETE,
-	ELEMENT_VERSION,			/* a version, or a delete marker */
+	ELEMENT_CONTENTS,
+	ELEMENT_VERSION,
+	ELEMENT_DELETE_MARKER,
 	ELEMENT_VERSION_ID,
+	ELEMENT_LATEST,
+	ELEMENT_SIZE,
+	ELEMENT_ETAG,
+	ELEMENT_MODIFIED,
+	ELEMENT_STORAGE_CLASS,
 	ELEMENT_TRUNCATED,
 	ELEMENT_ENCODING,
 	ELEMENT_NEXT_KEY,
@@ -98,6 +96,11 @@ struct VfS3XmlReader
 	Field		code;
 	Field		message;
 	Field		version;
+	Field		latest;
+	Field		size;
+	Field		etag;
+	Field		modified;
+	Field		storage_class;
 	Field		region;
 	Field		status;
 	Field		mfa_delete;
@@ -109,6 +112,11 @@ struct VfS3XmlReader
 	char		version_text[MAX_VERSION + 1];
 	char		code_text[MAX_CODE];
 	char		message_text[MAX_MESSAGE];
+	char		latest_text[MAX_WORD];
+	char		size_text[MAX_WORD];
+	char		etag_text[MAX_ETAG];
+	char		modified_text[MAX_TIME];
+	char		class_text[MAX_WORD];
 	Field		access_key;
 	Field		secret_key;
 	Field		token;
@@ -119,165 +127,7 @@ struct VfS3XmlReader
 	char		expiration_text[MAX_TIME + 1];
 };
 
-/* Writer */
-
-bool
-vf_s3_xml_can_carry(const char *text, size_t len)
-{
-	const unsigned char *p = (const unsigned char *) text;
-	size_t		i;
-
-	for (i = 0; i < len; i++)
-	{
-		if (p[i] < 0x20 && p[i] != '\t' && p[i] != '\n' && p[i] != '\r')
-			return false;
-		/* U+FFFE and U+FFFF */
-		if (p[i] == 0xEF && len - i >= 3 && p[i + 1] == 0xBF &&
-			p[i + 2] >= 0xBE)
-			return false;
-	}
-	return true;
-}
-
-/*
- * How a character is written, or NULL if as itself.  A parser turns a bare
- * CR into LF, and some strip TAB and LF at the ends.
- */
-static const char *
-escape(char c)
-{
-	switch (c)
-	{
-		case '&':
-			return "&amp;";
-		case '<':
-			return "&lt;";
-		case '>':
-			return "&gt;";
-		case '"':
-			return "&quot;";
-		case '\r':
-			return "&#13;";
-		case '\n':
-			return "&#10;";
-		case '\t':
-			return "&#9;";
-		default:
-			return NULL;
-	}
-}
-
-size_t
-vf_s3_xml_frame_size(void)
-{
-	return strlen(FRAME_BEGIN) + strlen(FRAME_END);
-}
-
-static size_t
-escaped_size(const char *text, size_t len)
-{
-	size_t		size = 0;
-	size_t		i;
-
-	for (i = 0; i < len; i++)
-	{
-		const char *escaped = escape(text[i]);
-
-		size += escaped ? strlen(escaped) : 1;
-	}
-	return size;
-}
-
-size_t
-vf_s3_xml_version_size(const char *key, size_t len, const char *version)
-{
-	size_t		size = strlen(KEY_BEGIN) + escaped_size(key, len) +
-		strlen(KEY_END) + strlen(OBJECT_END);
-
-	if (version)
-		size += strlen(VERSION_BEGIN) +
-			escaped_size(version, strlen(version)) + strlen(VERSION_END);
-	return size;
-}
-
-size_t
-vf_s3_xml_key_size(const char *key, size_t len)
-{
-	return vf_s3_xml_version_size(key, len, NULL);
-}
-
-static bool
-append(VfS3XmlBody *body, const char *text, size_t len)
-{
-	if (body->failed || len >= body->size - body->len)
-	{
-		body->failed = true;
-		return false;
-	}
-	memcpy(body->data + body->len, text, len);
-	body->len += len;
-	body->data[body->len] = '\0';
-	return true;
-}
-
-bool
-vf_s3_xml_begin(VfS3XmlBody *body, char *data, size_t size)
-{
-	body->data = data;
-	body->size = size;
-	body->len = 0;
-	body->failed = size == 0;
-	return append(body, FRAME_BEGIN, strlen(FRAME_BEGIN));
-}
-
-static void
-append_escaped(VfS3XmlBody *body, const char *text, size_t len)
-{
-	size_t		plain = 0;
-	size_t		i;
-
-	for (i = 0; i < len; i++)
-	{
-		const char *escaped = escape(text[i]);
-
-		if (escaped == NULL)
-			continue;
-		append(body, text + plain, i - plain);
-		append(body, escaped, strlen(escaped));
-		plain = i + 1;
-	}
-	append(body, text + plain, len - plain);
-}
-
-bool
-vf_s3_xml_version(VfS3XmlBody *body, const char *key, size_t len,
-				  const char *version)
-{
-	append(body, KEY_BEGIN, strlen(KEY_BEGIN));
-	append_escaped(body, key, len);
-	append(body, KEY_END, strlen(KEY_END));
-	if (version)
-	{
-		append(body, VERSION_BEGIN, strlen(VERSION_BEGIN));
-		append_escaped(body, version, strlen(version));
-		append(body, VERSION_END, strlen(VERSION_END));
-	}
-	return append(body, OBJECT_END, strlen(OBJECT_END));
-}
-
-bool
-vf_s3_xml_key(VfS3XmlBody *body, const char *key, size_t len)
-{
-	return vf_s3_xml_version(body, key, len, NULL);
-}
-
-bool
-vf_s3_xml_end(VfS3XmlBody *body)
-{
-	return append(body, FRAME_END, strlen(FRAME_END));
-}
-
-/* Reader: fields */
+/* Text fields */
 
 static void
 set_up_field(Field *field, char *data, size_t size)
@@ -322,7 +172,7 @@ trim(Field *field)
 		field->data[--field->len] = '\0';
 }
 
-/* Reader: elements */
+/* Elements */
 
 static void
 stop(VfS3XmlReader *reader, const char *fault)
@@ -378,12 +228,19 @@ identify_element(const char *name)
 		{"Status", ELEMENT_STATUS},
 		{"MfaDelete", ELEMENT_MFA_DELETE},
 		{"Version", ELEMENT_VERSION},
-		{"DeleteMarker", ELEMENT_VERSION},
+		{"DeleteMarker", ELEMENT_DELETE_MARKER},
+		{"Contents", ELEMENT_CONTENTS},
 		{"VersionId", ELEMENT_VERSION_ID},
+		{"IsLatest", ELEMENT_LATEST},
+		{"Size", ELEMENT_SIZE},
+		{"ETag", ELEMENT_ETAG},
+		{"LastModified", ELEMENT_MODIFIED},
+		{"StorageClass", ELEMENT_STORAGE_CLASS},
 		{"IsTruncated", ELEMENT_TRUNCATED},
 		{"EncodingType", ELEMENT_ENCODING},
 		{"NextKeyMarker", ELEMENT_NEXT_KEY},
 		{"NextVersionIdMarker", ELEMENT_NEXT_VERSION},
+		{"NextContinuationToken", ELEMENT_NEXT_VERSION},
 		{"Credentials", ELEMENT_CREDENTIALS},
 		{"AccessKeyId", ELEMENT_ACCESS_KEY},
 		{"SecretAccessKey", ELEMENT_SECRET_KEY},
@@ -422,11 +279,42 @@ find_secret(VfS3XmlReader *reader, Element element)
 	}
 }
 
-/* The field of what a list of versions says of itself, or NULL. */
+static bool
+is_list(const VfS3XmlReader *reader)
+{
+	return reader->doc.root == VF_S3_XML_LIST ||
+		reader->doc.root == VF_S3_XML_VERSIONS;
+}
+
+/* The field of an entry of a list beside its key and version, or NULL. */
+static Field *
+find_of_object(VfS3XmlReader *reader, Element element)
+{
+	if (!is_list(reader) || reader->depth != 3 ||
+		reader->entry == ELEMENT_OTHER)
+		return NULL;
+	switch (element)
+	{
+		case ELEMENT_LATEST:
+			return &reader->latest;
+		case ELEMENT_SIZE:
+			return &reader->size;
+		case ELEMENT_ETAG:
+			return &reader->etag;
+		case ELEMENT_MODIFIED:
+			return &reader->modified;
+		case ELEMENT_STORAGE_CLASS:
+			return &reader->storage_class;
+		default:
+			return NULL;
+	}
+}
+
+/* The field of what a list says of itself, or NULL. */
 static Field *
 find_of_list(VfS3XmlReader *reader, Element element)
 {
-	if (reader->doc.root != VF_S3_XML_VERSIONS || reader->depth != 2)
+	if (!is_list(reader) || reader->depth != 2)
 		return NULL;
 	switch (element)
 	{
@@ -447,8 +335,7 @@ find_of_list(VfS3XmlReader *reader, Element element)
 static bool
 has_entries(const VfS3XmlReader *reader)
 {
-	return reader->doc.root == VF_S3_XML_DELETE_RESULT ||
-		reader->doc.root == VF_S3_XML_VERSIONS;
+	return reader->doc.root == VF_S3_XML_DELETE_RESULT || is_list(reader);
 }
 
 /* The field that an element fills at this place, or NULL. */
@@ -486,23 +373,73 @@ find_field(VfS3XmlReader *reader, Element element)
 		case ELEMENT_NEXT_KEY:
 		case ELEMENT_NEXT_VERSION:
 			return find_of_list(reader, element);
+		case ELEMENT_LATEST:
+		case ELEMENT_SIZE:
+		case ELEMENT_ETAG:
+		case ELEMENT_MODIFIED:
+		case ELEMENT_STORAGE_CLASS:
+			return find_of_object(reader, element);
 		default:
 			return find_secret(reader, element);
+	}
+}
+
+/* Is this an entry of the document? */
+static bool
+is_entry(const VfS3XmlReader *reader, Element element)
+{
+	switch (reader->doc.root)
+	{
+		case VF_S3_XML_LIST:
+			return element == ELEMENT_CONTENTS;
+		case VF_S3_XML_VERSIONS:
+			return element == ELEMENT_VERSION ||
+				element == ELEMENT_DELETE_MARKER;
+		default:
+			return element == ELEMENT_DELETED || element == ELEMENT_ERROR;
 	}
 }
 
 static void
 begin_entry(VfS3XmlReader *reader, Element element)
 {
-	reader->entry = ELEMENT_OTHER;
-	if (reader->doc.root == VF_S3_XML_VERSIONS ?
-		element == ELEMENT_VERSION :
-		element == ELEMENT_DELETED || element == ELEMENT_ERROR)
-		reader->entry = element;
+	reader->entry = is_entry(reader, element) ? element : ELEMENT_OTHER;
 	clear_field(&reader->key);
 	clear_field(&reader->version);
 	clear_field(&reader->code);
 	clear_field(&reader->message);
+	clear_field(&reader->latest);
+	clear_field(&reader->size);
+	clear_field(&reader->etag);
+	clear_field(&reader->modified);
+	clear_field(&reader->storage_class);
+}
+
+/* Tell of an object of a list. */
+static void
+end_object(VfS3XmlReader *reader)
+{
+	VfS3XmlObject object;
+
+	trim(&reader->latest);
+	trim(&reader->size);
+	trim(&reader->etag);
+	trim(&reader->modified);
+	trim(&reader->storage_class);
+	object.key = reader->key.data;
+	object.len = reader->key.len;
+	object.version = reader->version.data;
+	object.marker = reader->entry == ELEMENT_DELETE_MARKER;
+	object.latest = reader->entry == ELEMENT_CONTENTS ||
+		strcmp(reader->latest.data, "true") == 0;
+	object.size = reader->size.data;
+	object.etag = reader->etag.data;
+	object.modified = reader->modified.data;
+	object.storage_class = reader->storage_class.data;
+	object.cut = reader->latest.overflow || reader->size.overflow ||
+		reader->etag.overflow || reader->modified.overflow ||
+		reader->storage_class.overflow;
+	reader->handler->listed(reader->handler->arg, &object);
 }
 
 static void
@@ -521,11 +458,10 @@ end_entry(VfS3XmlReader *reader)
 	trim(&reader->version);
 	if (handler == NULL || reader->entry == ELEMENT_OTHER)
 		return;
-	if (reader->entry == ELEMENT_VERSION)
+	if (is_list(reader))
 	{
 		if (handler->listed)
-			handler->listed(handler->arg, reader->key.data, reader->key.len,
-							reader->version.data);
+			end_object(reader);
 		return;
 	}
 	if (handler->of_version)
@@ -568,7 +504,7 @@ end_credentials(VfS3XmlReader *reader)
 							 reader->expiration.data);
 }
 
-/* Reader: expat's handlers */
+/* Expat's handlers */
 
 static void XMLCALL
 on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
@@ -646,7 +582,7 @@ on_doctype(void *arg, const XML_Char *name, const XML_Char *system_id,
 	stop(arg, "the document has a DOCTYPE");
 }
 
-/* Reader: entries */
+/* The reader */
 
 VfS3XmlReader *
 vf_s3_xml_open(const VfS3XmlHandler *handler)
@@ -679,6 +615,16 @@ vf_s3_xml_open(const VfS3XmlHandler *handler)
 				 sizeof(reader->code_text));
 	set_up_field(&reader->message, reader->message_text,
 				 sizeof(reader->message_text));
+	set_up_field(&reader->latest, reader->latest_text,
+				 sizeof(reader->latest_text));
+	set_up_field(&reader->size, reader->size_text,
+				 sizeof(reader->size_text));
+	set_up_field(&reader->etag, reader->etag_text,
+				 sizeof(reader->etag_text));
+	set_up_field(&reader->modified, reader->modified_text,
+				 sizeof(reader->modified_text));
+	set_up_field(&reader->storage_class, reader->class_text,
+				 sizeof(reader->class_text));
 	set_up_field(&reader->region, reader->doc.region,
 				 sizeof(reader->doc.region));
 	set_up_field(&reader->status, reader->doc.status,

@@ -59,6 +59,21 @@ typedef enum VfS3XmlRoot
 	VF_S3_XML_STS_ERROR			/* ErrorResponse */
 } VfS3XmlRoot;
 
+/* An object of a list, a version or a delete marker, in the store's words. */
+typedef struct VfS3XmlObject
+{
+	const char *key;			/* as it is sent: encoded, or not */
+	size_t		len;
+	const char *version;		/* "" where there was none, like all below */
+	bool		marker;			/* of a deletion */
+	bool		latest;
+	const char *size;
+	const char *etag;
+	const char *modified;
+	const char *storage_class;
+	bool		cut;			/* one of these texts was too long */
+} VfS3XmlObject;
+
 typedef struct VfS3XmlHandler
 {
 	/* The key is empty where the element had none. */
@@ -67,9 +82,8 @@ typedef struct VfS3XmlHandler
 						   const char *code, const char *message);
 	/* Told before either of them: the entry's VersionId, "" if none. */
 	void		(*of_version) (void *arg, const char *version);
-	/* A version or a delete marker of a ListVersionsResult, as it is sent. */
-	void		(*listed) (void *arg, const char *key, size_t len,
-						   const char *version);
+	/* An entry of a list. */
+	void		(*listed) (void *arg, const VfS3XmlObject *object);
 	/* Of an AssumeRoleWithWebIdentityResponse; "" where there was none. */
 	void		(*credentials) (void *arg, const char *access_key,
 								const char *secret_key, const char *token,
@@ -85,7 +99,7 @@ typedef struct VfS3XmlDocument
 	char		region[64];
 	char		status[16];		/* of a VersioningConfiguration */
 	char		mfa_delete[16];
-	/* of a ListVersionsResult: whether and where it goes on */
+	/* of a list: whether and where it goes on (next_version: or its token) */
 	char		truncated[8];
 	char		encoding[8];
 	char		next_key[4097];

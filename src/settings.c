@@ -38,6 +38,9 @@ char	   *vf_s3_proxy;
 int			vf_s3_concurrency;
 bool		vf_s3_delete_versions;
 int			vf_s3_max_attempts;
+int			vf_scan_interval;
+char	   *vf_orphan_prefixes;
+int			vf_orphan_grace;
 int			vf_run_history;
 char	   *vf_databases;
 
@@ -116,6 +119,34 @@ check_prefixes(char **newval, void **extra, GucSource source)
 		{
 			GUC_check_errdetail("The prefix \"%s\" does not end in \"/\".",
 								prefix);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* The application's previews are in no table, and beside files that are. */
+#define PREVIEWS "pdfs/preview_"
+
+static bool
+check_orphan_prefixes(char **newval, void **extra, GucSource source)
+{
+	List	   *list;
+	ListCell   *lc;
+
+	(void) extra;
+	(void) source;
+	if (!split_list(*newval, &list))
+		return false;
+	foreach(lc, list)
+	{
+		const char *prefix = lfirst(lc);
+
+		if (prefix[strlen(prefix) - 1] != '/' &&
+			strcmp(prefix, PREVIEWS) != 0)
+		{
+			GUC_check_errdetail("The prefix \"%s\" does not end in \"/\", and is not \"%s\".",
+								prefix, PREVIEWS);
 			return false;
 		}
 	}
@@ -250,6 +281,19 @@ define_bucket(void)
 	define_int("voiceframe.s3_max_attempts",
 			   "Sets how often a key is tried before it is a dead letter.",
 			   &vf_s3_max_attempts, 10, 1, 1000, PGC_SUSET, 0);
+	define_int("voiceframe.scan_interval",
+			   "Sets how often the worker scans the bucket (0: never).",
+			   &vf_scan_interval, 86400, 0, INT_MAX, PGC_SUSET,
+			   GUC_UNIT_S);
+	define_string("voiceframe.orphan_prefixes",
+				  "Sets the prefixes under which objects that nothing references are orphans.",
+				  &vf_orphan_prefixes,
+				  "temp_photos/, temp_audio/, waveforms/, " PREVIEWS,
+				  PGC_SUSET, GUC_LIST_INPUT, check_orphan_prefixes);
+	define_int("voiceframe.orphan_grace",
+			   "Sets how old an object has to be, by the store's clock, to be an orphan.",
+			   &vf_orphan_grace, 7 * 86400, 86400, INT_MAX, PGC_SUSET,
+			   GUC_UNIT_S);
 }
 
 void

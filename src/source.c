@@ -303,31 +303,44 @@ load_row(Row *row, VfSource *source)
  * The table may have another owner than when it was registered.  The right to
  * see the schema may have been given by others too, so it is never taken away.
  */
-void
-vf_source_show_holds(const VfSource *source)
+/* May the owner read the table, or is there none? */
+static bool
+is_shown(Oid owner, Oid schema, const char *table)
 {
+	Oid			relid = get_relname_relid(table, schema);
+
+	return !OidIsValid(relid) ||
+		DatumGetBool(DirectFunctionCall3(has_table_privilege_id_id,
+										 ObjectIdGetDatum(owner),
+										 ObjectIdGetDatum(relid),
+										 CStringGetTextDatum("SELECT")));
+}
+
+void
+vf_source_show_ours(const VfSource *source)
+{
+	static const char *const tables[] = {"vf_hold", "vf_object", "vf_scan"};
 	Oid			owner = source->sessions.owner;
 	Oid			schema = vf_db_schema_oid();
-	Oid			holds = get_relname_relid("vf_hold", schema);
+	bool		uses;
 	const char *role;
 	VfDbSection section;
 
-	if (XactReadOnly ||
-		(DatumGetBool(DirectFunctionCall3(has_schema_privilege_id_id,
-										  ObjectIdGetDatum(owner),
-										  ObjectIdGetDatum(schema),
-										  CStringGetTextDatum("USAGE"))) &&
-		 DatumGetBool(DirectFunctionCall3(has_table_privilege_id_id,
-										  ObjectIdGetDatum(owner),
-										  ObjectIdGetDatum(holds),
-										  CStringGetTextDatum("SELECT")))))
+	if (XactReadOnly)
 		return;
+	uses = DatumGetBool(DirectFunctionCall3(has_schema_privilege_id_id,
+											ObjectIdGetDatum(owner),
+											ObjectIdGetDatum(schema),
+											CStringGetTextDatum("USAGE")));
 	role = quote_identifier(GetUserNameFromId(owner, false));
 	vf_db_enter_self(&section);
-	vf_db_run(psprintf("GRANT USAGE ON SCHEMA %s TO %s", vf_db_schema(), role),
-			  NULL);
-	vf_db_run(psprintf("GRANT SELECT ON %s.vf_hold TO %s", vf_db_schema(),
-					   role), NULL);
+	if (!uses)
+		vf_db_run(psprintf("GRANT USAGE ON SCHEMA %s TO %s", vf_db_schema(),
+						   role), NULL);
+	for (int i = 0; i < (int) lengthof(tables); i++)
+		if (!is_shown(owner, schema, tables[i]))
+			vf_db_run(psprintf("GRANT SELECT ON %s.%s TO %s", vf_db_schema(),
+							   tables[i], role), NULL);
 	vf_db_leave(&section);
 }
 
@@ -339,7 +352,7 @@ verify(const Row *row, VfSource *source)
 	resolve(&row->orders, "orders", &source->orders);
 	vf_source_describe(source, row->sessions.relid, row->orders.relid,
 					   row->columns);
-	vf_source_show_holds(source);
+	vf_source_show_ours(source);
 	check_key_columns(&source->sessions, row->session_keys,
 					  row->n_session_keys);
 	check_key_columns(&source->orders, row->order_keys, row->n_order_keys);

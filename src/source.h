@@ -118,7 +118,7 @@ extern void vf_source_check_form(Oid relid, const char *what,
  * The rules run with the rights of the owner of sessions and look for holds in
  * our schema: see that he may.
  */
-extern void vf_source_show_holds(const VfSource *source);
+extern void vf_source_show_ours(const VfSource *source);
 
 /* Store a registration, with this server's identity. */
 extern void vf_source_store(const VfSource *source);

@@ -140,6 +140,8 @@ state_word(uint32 state)
 			return "purging";
 		case VF_WORKER_DRAINING:
 			return "draining";
+		case VF_WORKER_SCANNING:
+			return "scanning";
 		case VF_WORKER_REFUSED:
 			return "waiting";
 	}

@@ -13,6 +13,7 @@
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"
 
+#include "bucket.h"
 #include "db.h"
 #include "errors.h"
 #include "preflight.h"
@@ -124,14 +125,37 @@ vf_watch_sessions(VfWatchSessions *c)
 	c->paying = vf_db_int(0, 4);
 }
 
-/* A SELECT of one table's keys, one row each. */
+/* The types of storage, in their order; other is 9. */
+#define STORAGE_TYPES \
+	"WITH p (prefix, type, o) AS (VALUES ('temp_photos/', 'temp_photos', 1)," \
+	" ('temp_audio/', 'temp_audio', 2), ('waveforms/', 'waveforms', 3)," \
+	" ('permanent/photos/', 'permanent_photos', 4)," \
+	" ('permanent/audio/', 'permanent_audio', 5)," \
+	" ('permanent-audio/', 'permanent_audio', 5)," \
+	" ('permanent/waveforms/', 'permanent_waveforms', 6)," \
+	" ('permanent/pdfs/', 'permanent_pdfs', 7), ('pdfs/', 'pdfs', 8))"
+
+/* A SELECT of one table's keys, one row each; prefixes are those of bytes. */
 static void
 append_keys(StringInfo buf, const VfTable *table)
 {
 	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(buf, "%sSELECT t.%s::pg_catalog.text AS k FROM %s t",
+		appendStringInfo(buf, "%sSELECT t.%s::pg_catalog.text COLLATE \"C\" AS k"
+						 " FROM %s t",
 						 buf->len == 0 ? "" : " UNION ALL ",
 						 table->keys[i].quoted, table->quoted);
+}
+
+/* All keys that sessions and orders reference. */
+static char *
+all_keys(const VfSource *source)
+{
+	StringInfoData keys;
+
+	initStringInfo(&keys);
+	append_keys(&keys, &source->sessions);
+	append_keys(&keys, &source->orders);
+	return keys.data;
 }
 
 VfWatchStorage *
@@ -139,25 +163,11 @@ vf_watch_storage(int *n)
 {
 	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
 	VfWatchStorage *rows;
-	StringInfoData keys;
 	VfDbName	extra[] = {{"keys", NULL}, {NULL, NULL}};
 
-	initStringInfo(&keys);
-	append_keys(&keys, &source->sessions);
-	append_keys(&keys, &source->orders);
-	extra[0].text = keys.data;
+	extra[0].text = all_keys(source);
 	*n = (int) run_as_owner(source,
-							"WITH p (prefix, type, o) AS (VALUES"
-							" ('temp_photos/', 'temp_photos', 1),"
-							" ('temp_audio/', 'temp_audio', 2),"
-							" ('waveforms/', 'waveforms', 3),"
-							" ('permanent/photos/', 'permanent_photos', 4),"
-							" ('permanent/audio/', 'permanent_audio', 5),"
-							" ('permanent-audio/', 'permanent_audio', 5),"
-							" ('permanent/waveforms/',"
-							" 'permanent_waveforms', 6),"
-							" ('permanent/pdfs/', 'permanent_pdfs', 7),"
-							" ('pdfs/', 'pdfs', 8))"
+							STORAGE_TYPES
 							" SELECT t.type, pg_catalog.count(k.k)"
 							" FROM (SELECT DISTINCT type, o FROM p"
 							" UNION ALL VALUES ('other', 9)) t"
@@ -166,11 +176,52 @@ vf_watch_storage(int *n)
 							" ON pg_catalog.starts_with(k.k, p.prefix)"
 							" WHERE k.k <> '') k ON k.type = t.type"
 							" GROUP BY t.type, t.o ORDER BY t.o", extra);
-	rows = palloc(sizeof(VfWatchStorage) * Max(*n, 1));
+	rows = palloc0(sizeof(VfWatchStorage) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 	{
 		rows[i].type = vf_db_text(i, 0);
 		rows[i].keys = vf_db_int(i, 1);
+	}
+	return rows;
+}
+
+VfWatchStorage *
+vf_watch_measure(int *n)
+{
+	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
+	VfWatchStorage *rows;
+	VfBucket   *bucket = vf_bucket_current();
+	VfDbName	extra[] = {
+		{"keys", NULL}, {"bucket", NULL}, {NULL, NULL}
+	};
+
+	/* An object that several rows reference takes its bytes once. */
+	extra[0].text = all_keys(source);
+	extra[1].text = psprintf("%d", bucket == NULL ? 0 : bucket->id);
+	*n = (int) run_as_owner(source,
+							STORAGE_TYPES
+							", k AS (SELECT DISTINCT k.k"
+							" FROM ({keys}) k WHERE k.k <> ''),"
+							" x AS (SELECT coalesce(p.type, 'other') AS type,"
+							" b.bytes FROM k JOIN {vf}.vf_object b"
+							" ON b.key = k.k AND b.bucket_id = {bucket}"
+							" LEFT JOIN p"
+							" ON pg_catalog.starts_with(k.k, p.prefix))"
+							" SELECT t.type, pg_catalog.count(x.bytes),"
+							" coalesce(pg_catalog.sum(x.bytes), 0)::int8"
+							" FROM (SELECT DISTINCT type FROM p"
+							" UNION ALL VALUES ('other')) t"
+							" LEFT JOIN x ON x.type = t.type"
+							" WHERE EXISTS (SELECT FROM {vf}.vf_scan"
+							" WHERE state = 'complete'"
+							" AND bucket_id = {bucket})"
+							" GROUP BY t.type", extra);
+	rows = palloc0(sizeof(VfWatchStorage) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		rows[i].type = vf_db_text(i, 0);
+		rows[i].objects = vf_db_int(i, 1);
+		rows[i].bytes = vf_db_int(i, 2);
 	}
 	return rows;
 }

@@ -36,9 +36,28 @@ typedef struct VfWatchStorage
 {
 	char	   *type;
 	int64		keys;
+	int64		objects;		/* of vf_watch_measure() only */
+	int64		bytes;
 } VfWatchStorage;
 
 extern VfWatchStorage *vf_watch_storage(int *n);
+
+/* The types again, by the last complete scan; none before the first. */
+extern VfWatchStorage *vf_watch_measure(int *n);
+
+/*
+ * References whose object the last complete scan did not find: table, column,
+ * id of the row, key, each a text.  The function gets them one by one and must
+ * not run statements.
+ */
+typedef void (*VfWatchRow) (void *arg, const Datum *values, const bool *nulls);
+extern void vf_watch_missing(VfWatchRow row, void *arg);
+
+/*
+ * Objects that nothing references, in two complete scans at least a day apart:
+ * key, bytes, storage class, last modified, first seen.
+ */
+extern void vf_watch_orphans(VfWatchRow row, void *arg);
 
 typedef struct VfWatchAlerts
 {

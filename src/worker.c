@@ -45,10 +45,12 @@
 #include "drain.h"
 #include "lease.h"
 #include "purge.h"
+#include "scan.h"
 #include "settings.h"
 #include "source.h"
 #include "stats.h"
 #include "undo.h"
+#include "wake.h"
 #include "worker.h"
 
 /* How often the outbox is looked at when nobody wakes us, ms. */
@@ -56,6 +58,15 @@
 
 /* How often we make sure that nobody wants the database for himself, ms. */
 #define LOCK_INTERVAL 1000
+
+/* How long a scan lists before purge and drain have their turn, ms. */
+#define SCAN_SLICE 10000
+
+/* ... and at least, ms. */
+#define SCAN_LEAST 1000
+
+/* The pause after a scan that failed, ms. */
+#define SCAN_PAUSE 600000
 
 /* The pause after an error, ms. */
 #define ERROR_PAUSE 30000
@@ -66,6 +77,12 @@
 static VfSlot *slot = NULL;
 static MemoryContext cycle_context = NULL;
 static TimestampTz lock_looked_at = 0;
+
+static TimestampTz
+ms_from_now(int64 ms)
+{
+	return GetCurrentTimestamp() + ms * 1000;
+}
 
 /* ---- the database is ours to work in ---- */
 
@@ -249,6 +266,46 @@ drain(void)
 	return true;
 }
 
+/* A scan makes way for heartbeats at once, for all else when its turn ends. */
+static bool
+keep_scanning(void *arg)
+{
+	(void) arg;
+	return keep_going() && !vf_lease_overdue();
+}
+
+/* When the next scan may begin or go on; also says so after a failure. */
+static TimestampTz next_scan = 0;
+
+static bool
+scan(void)
+{
+	VfScanOptions opt = {0};
+	VfScanResult result;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due;
+
+	if (!vf_scan_due(&due) || due > now)
+		return true;
+	opt.caller = "worker";
+	opt.tick = keep_scanning;
+	opt.make_way = true;
+	/* Where purges follow each other at once, the scan still gets on. */
+	opt.until = Max(Min(next_purge, ms_from_now(SCAN_SLICE)),
+					ms_from_now(SCAN_LEAST));
+	pg_atomic_write_u32(&slot->state, VF_WORKER_SCANNING);
+	vf_scan_run(&opt, &result);
+	if (result.failed)
+		next_scan = ms_from_now(SCAN_PAUSE);
+	else if (result.pages == 0)
+		next_scan = ms_from_now(POLL_INTERVAL);
+	else if (result.patience > GetCurrentTimestamp())
+		next_scan = result.patience;
+	else if (!result.complete)
+		vf_wake_worker(MyDatabaseId);
+	return true;
+}
+
 /* ---- the loop ---- */
 
 /* Wait until then, or until the latch is set; the only place that waits. */
@@ -281,12 +338,6 @@ wait_until(TimestampTz until)
 		if (events & WL_LATCH_SET)
 			return;
 	}
-}
-
-static TimestampTz
-ms_from_now(int64 ms)
-{
-	return GetCurrentTimestamp() + ms * 1000;
 }
 
 /* Worked out anew each time, so that a reload of naptime counts at once. */
@@ -334,6 +385,9 @@ loop(void)
 			next_drain = run_work(drain, "draining the outbox") ?
 				ms_from_now(more_to_drain ? 0 : POLL_INTERVAL) :
 				ms_from_now(ERROR_PAUSE);
+			if (!more_to_drain && GetCurrentTimestamp() >= next_scan &&
+				!run_work(scan, "scanning the bucket"))
+				next_scan = ms_from_now(SCAN_PAUSE);
 			pg_atomic_write_u32(&slot->state, VF_WORKER_IDLE);
 		}
 		else
@@ -371,6 +425,7 @@ quiet_settings(void)
 		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
 		{"client_min_messages", "error"},
 		{"transaction_timeout", "0"},	/* from 17 on */
 	};

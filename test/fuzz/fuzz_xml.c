@@ -79,6 +79,22 @@ on_failed(void *arg, const char *key, size_t len, const char *code,
 	note(arg, message, strlen(message));
 }
 
+static void
+on_listed(void *arg, const VfS3XmlObject *object)
+{
+	const char *texts[] = {object->version, object->size, object->etag,
+	object->modified, object->storage_class};
+
+	check_key(arg, object->key, object->len);
+	note(arg, object->marker ? "x" : object->latest ? "!" : "#", 1);
+	note(arg, object->key, object->len);
+	for (int i = 0; i < 5; i++)
+	{
+		PROMISE(strlen(texts[i]) <= 1024);
+		note(arg, texts[i], strlen(texts[i]));
+	}
+}
+
 /* Without references, sections and comments a text is what is written. */
 static bool
 is_literal(const char *text, size_t len)
@@ -92,7 +108,8 @@ read_in_pieces(const char *text, size_t len, size_t piece, Heard *heard,
 			   VfS3XmlDocument *doc)
 {
 	VfS3XmlHandler handler = {
-		.deleted = on_deleted, .failed = on_failed, .arg = heard
+		.deleted = on_deleted, .failed = on_failed, .listed = on_listed,
+		.arg = heard
 	};
 	VfS3XmlReader *reader = vf_s3_xml_open(&handler);
 	size_t		at;

@@ -30,17 +30,17 @@ fi
 # sources TARGET: what it needs besides itself
 sources() {
 	case $1 in
-	xml) echo "$src/s3_xml.c" "$src/s3_name.c" -lexpat ;;
-	key) echo -DFRONTEND "$src/s3_xml.c" "$src/s3_name.c" "$src/s3_sign.c" \
+	xml) echo "$src"/s3_xml{,_write}.c "$src/s3_name.c" -lexpat ;;
+	key) echo -DFRONTEND "$src"/s3_xml{,_write}.c "$src/s3_name.c" "$src/s3_sign.c" \
 		"$src/digest.c" "${pg_libs[@]}" -lexpat ;;
-	url) echo "$src/s3_name.c" "$src/s3_xml.c" -lexpat ;;
+	url) echo "$src/s3_name.c" "$src"/s3_xml{,_write}.c -lexpat ;;
 	sign) echo -DFRONTEND "$src/s3_sign.c" "$src/digest.c" "${pg_libs[@]}" ;;
 	cred) echo "$src/s3_cred_parse.c" ;;
-	judge) echo "$src/s3_judge.c" "$src/s3_class.c" "$src/s3_xml.c" \
+	judge) echo "$src/s3_judge.c" "$src/s3_class.c" "$src"/s3_xml{,_write}.c \
 		"${pg_libs[@]}" -lexpat ;;
 	json) echo -DFRONTEND "$src/s3_cred_json.c" "$src/s3_cred_parse.c" \
 		"${pg_libs[@]}" ;;
-	sts) echo "$src/s3_xml.c" -lexpat ;;
+	sts) echo "$src"/s3_xml{,_write}.c -lexpat ;;
 	origin) echo "$src/s3_cred_url.c" -lcurl ;;
 	marker) echo "$src/s3_marker.c" ;;
 	esac

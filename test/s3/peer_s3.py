@@ -508,8 +508,7 @@ class Store:
         for key in page:
             _, etag, body, mtime = bucket.live(key)
             inner += '<Contents><Key>%s</Key>%s%s%s%s</Contents>' % (
-                quote(key), element('LastModified', time.strftime(
-                    '%Y-%m-%dT%H:%M:%S.000Z', time.gmtime(mtime))),
+                quote(key), element('LastModified', list_date(mtime)),
                 element('ETag', '"%s"' % etag), element('Size', len(body)),
                 element('StorageClass', 'STANDARD'))
         return Answer(200, document('ListBucketResult', inner))
@@ -542,10 +541,14 @@ class Store:
                       + element('NextVersionIdMarker', page[-1][1][0]))
         for key, (vid, etag, body, mtime) in page:
             name = 'DeleteMarker' if body is None else 'Version'
-            inner += '<%s><Key>%s</Key>%s%s</%s>' % (
+            latest = vid == bucket.objects[key][-1][0]
+            inner += '<%s><Key>%s</Key>%s%s%s%s</%s>' % (
                 name, quote(key), element('VersionId', vid),
-                element('ETag', '"%s"' % etag) if body is not None else '',
-                name)
+                element('IsLatest', str(latest).lower()),
+                element('LastModified', list_date(mtime)),
+                '' if body is None else element('ETag', '"%s"' % etag)
+                + element('Size', len(body))
+                + element('StorageClass', 'STANDARD'), name)
         # Behind the entries, as one store has it.
         if 'encoding-type' in query:
             inner += '<EncodingType>url</EncodingType>'
@@ -577,6 +580,10 @@ def read_token(token):
         raise Refusal(400, 'InvalidArgument',
                       'The continuation token provided is incorrect')
     return raw[3:].decode('utf-8', 'surrogateescape')
+
+
+def list_date(when):
+    return time.strftime('%Y-%m-%dT%H:%M:%S.000Z', time.gmtime(when))
 
 
 def http_date(when):

@@ -1,4 +1,4 @@
-# 021_upgrade.pl: from 1.0 to 1.1.  The new library over the objects of 1.0
+# 021_upgrade.pl: from every earlier version to this one.  The new library over the objects of 1.0
 # deletes nothing, says what to do and lets payments go on (P1, P10); ALTER
 # EXTENSION UPDATE keeps what 1.0 left (P4) and renews guard and rights; what
 # it makes is what CREATE EXTENSION makes, object by object.  And a dump with
@@ -105,14 +105,15 @@ INSERT INTO vf_put_off (session_id, look_at) VALUES ('x', now());};
 
 my @tables = qw(vf_source vf_bucket vf_outbox vf_run vf_sweep vf_put_off);
 my @new_columns = qw(lost_history marker_id generation adopted not_before
-	claimed_at undo_batch restored batch_keys batch_bytes);
+	claimed_at undo_batch restored objects batch_keys batch_bytes);
 
 sub contents_of_10
 {
 	my ($db) = @_;
 	my $less = join(' - ', map { "'$_'" } @new_columns);
 	return join("\n", map {
-			sql($node, "SELECT string_agg('$_ ' || (to_jsonb(t) - $less)::text,
+			my $id = $_ eq 'vf_bucket' ? " - 'id'" : '';
+			sql($node, "SELECT string_agg('$_ ' || (to_jsonb(t) - $less$id)::text,
 				E'\\n' ORDER BY to_jsonb(t)::text) FROM $_ t", $db)
 		} @tables);
 }
@@ -222,8 +223,10 @@ $peer->put('voiceframe', live_keys($node),
 my @objects = $peer->contents;
 my $before = contents_of_10('voiceframe');
 my $sessions = sql($node, 'SELECT count(*) FROM sessions');
+my $version = sql($node, q{SELECT default_version FROM pg_available_extensions
+	WHERE name = 'voiceframe_retention'});
 my $refusal = qr/ERROR:\ .*objects\ of\ extension\ voiceframe_retention\ are
-	\ of\ version\ 1\.0,\ its\ library\ is\ of\ version\ 1\.1
+	\ of\ version\ 1\.0,\ its\ library\ is\ of\ version\ \Q$version\E
 	.*ALTER\ EXTENSION\ voiceframe_retention\ UPDATE/sx;
 
 my %calls = (
@@ -270,7 +273,7 @@ foreach my $view (qw(vf_config vf_outbox_keys vf_dead_letters vf_outbox_stats
 is( sql($node, q{SELECT firing, value FROM vf_alerts
 		WHERE alert = 'registration'}),
 	't|the objects of extension voiceframe_retention are of version 1.0, its'
-	  . ' library is of version 1.1: run ALTER EXTENSION voiceframe_retention'
+	  . " library is of version $version: run ALTER EXTENSION voiceframe_retention"
 	  . ' UPDATE',
 	'P10: an alert says it');
 sql($node, 'SELECT vf_worker_start()');
@@ -339,14 +342,43 @@ sql($node, q{ALTER TABLE sessions OWNER TO app; ALTER TABLE orders OWNER TO app;
 	CREATE EXTENSION voiceframe_retention;
 	SELECT vf_configure(queue_deletes => true)}, 'fresh');
 check_same('voiceframe', 'fresh', 'registered');
-foreach my $statement ('CREATE EXTENSION voiceframe_retention',
-	"CREATE EXTENSION voiceframe_retention VERSION '1.0'; $update")
+sql($node, 'CREATE DATABASE bare', 'postgres');
+sql($node, 'CREATE EXTENSION voiceframe_retention', 'bare');
+foreach my $from ('1.0', '1.1')
 {
-	my $db = $statement =~ /UPDATE/ ? 'upgraded' : 'bare';
-	sql($node, "CREATE DATABASE $db", 'postgres');
-	sql($node, $statement, $db);
+	sql($node, qq{CREATE DATABASE "from $from"}, 'postgres');
+	sql($node, "CREATE EXTENSION voiceframe_retention VERSION '$from'; $update",
+		"from $from");
+	check_same("from $from", 'bare', "from $from, not registered");
 }
-check_same('upgraded', 'bare', 'not registered');
+
+# ---- 1.1 with data in what it had more
+
+sql($node, 'CREATE DATABASE of_11', 'postgres');
+make_10('of_11');
+sql($node, "$update TO '1.1'", 'of_11');
+sql($node, q{
+	INSERT INTO vf_undo_batch (run_id, slot, purged_at, until, column_names)
+		VALUES (1, 0, now(), now() + interval '1 day', '{id}');
+	INSERT INTO vf_undo (slot, batch_id, session_id, keys, row_values)
+		VALUES (0, 1, 'x', '{temp_photos/x}', '{x}');
+	INSERT INTO vf_hold (session_id, session_token, until, reason, held_by)
+		VALUES ('x', 'x', now() + interval '1 day', 'asked for', 'app');
+	INSERT INTO vf_lookup (endpoint, bucket, key, session_id, run_id, look_at)
+		VALUES ('http://x', 'b', 'k', 'x', 1, now());
+	INSERT INTO vf_pace SELECT endpoint, bucket, 'temp_photos/', 10 FROM vf_bucket
+		LIMIT 1}, 'of_11');
+my @of_11 = qw(vf_undo_batch vf_undo vf_hold vf_lookup vf_pace vf_outbox);
+my $of_11 = sub {
+	return join("\n", map { sql($node, "SELECT x FROM $_ x ORDER BY 1", 'of_11') } @of_11);
+};
+my $had = $of_11->();
+($ret, $said) = VfTest::call($node, 'of_11', $update);
+is($ret, 0, 'from 1.1, with data in every table') or diag($said);
+is($of_11->(), $had, 'P4: all of it is kept');
+is( sql($node, 'SELECT count(DISTINCT id) = count(*) FROM vf_bucket', 'of_11'),
+	't', 'each bucket has a number of its own');
+check_same('of_11', 'fresh', 'from 1.1, registered');
 
 # ---- a payment that does not end holds up the guard, not the update
 

@@ -78,13 +78,28 @@ on_version(void *arg, const char *version)
 }
 
 static void
-on_listed(void *arg, const char *key, size_t len, const char *version)
+on_listed(void *arg, const VfS3XmlObject *object)
 {
+	const char *texts[] = {object->size, object->etag, object->modified,
+	object->storage_class};
+
 	(void) arg;
 	hear("#", 1);
-	hear(key, len);
+	hear(object->key, object->len);
 	hear("@", 1);
-	hear(version, strlen(version));
+	hear(object->version, strlen(object->version));
+	if (object->marker)
+		hear("x", 1);
+	if (object->latest)
+		hear("!", 1);
+	for (int i = 0; i < 4; i++)
+	{
+		if (texts[i][0] != '\0')
+		{
+			hear("|", 1);
+			hear(texts[i], strlen(texts[i]));
+		}
+	}
 	hear(";", 1);
 }
 
@@ -195,7 +210,19 @@ static const Case good[] = {
 	true, VF_S3_XML_DELETE_RESULT, "+a;"},
 	{"<html><body>hello</body></html>", true, VF_S3_XML_OTHER, ""},
 	{"<ListBucketResult " NS "><Name>b</Name><Contents><Key>k</Key>"
-	"</Contents></ListBucketResult>", true, VF_S3_XML_LIST, ""}
+	"</Contents></ListBucketResult>", true, VF_S3_XML_LIST, "#k@!;"},
+	{"<ListBucketResult " NS "><IsTruncated>true</IsTruncated><Contents>"
+	"<Key>a%20b</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
+	"<ETag>&quot;e&quot;</ETag><Size>7</Size><Owner><ID>i</ID></Owner>"
+	"<StorageClass>GLACIER</StorageClass></Contents><CommonPrefixes>"
+	"<Prefix>p</Prefix></CommonPrefixes></ListBucketResult>", true,
+	VF_S3_XML_LIST,
+	"#a%20b@!|7|\"e\"|2026-01-02T03:04:05.000Z|GLACIER;"},
+	{"<ListVersionsResult " NS "><Version><Key>k</Key>"
+	"<VersionId>v</VersionId><IsLatest>false</IsLatest><Size>1</Size>"
+	"</Version><DeleteMarker><Key>k</Key><IsLatest>true</IsLatest>"
+	"</DeleteMarker><Contents><Key>no</Key></Contents>"
+	"</ListVersionsResult>", true, VF_S3_XML_VERSIONS, "#k@v|1;#k@x!;"}
 };
 
 #define BOMB \
@@ -459,7 +486,7 @@ test_versions(void)
 							 "<CommonPrefixes><Key>no</Key></CommonPrefixes>"
 							 "<EncodingType>url</EncodingType>"), &doc));
 	CHECK(doc.root == VF_S3_XML_VERSIONS);
-	SAME(heard, "#a+b@v1;#a@null;");
+	SAME(heard, "#a+b@v1|x;#a@nullx;");
 	SAME(doc.truncated, "true");
 	SAME(doc.next_key, "k%20");
 	SAME(doc.next_version, "v&2");

@@ -1,0 +1,137 @@
+/*-------------------------------------------------------------------------
+ *
+ * sql_scan.c
+ *	  Desk: vf_s3_scan() and what the views read of the inventory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "db.h"
+#include "scan.h"
+#include "sql_rights.h"
+#include "watch.h"
+
+PG_FUNCTION_INFO_V1(vf_sql_s3_scan);
+PG_FUNCTION_INFO_V1(vf_sql_measure_storage);
+PG_FUNCTION_INFO_V1(vf_sql_find_missing);
+PG_FUNCTION_INFO_V1(vf_sql_find_orphans);
+
+static bool
+tick(void *arg)
+{
+	(void) arg;
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}
+
+static void
+report_failure(const VfScanResult *r)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+			 errmsg("the scan stopped: %s", r->answer.code),
+			 errdetail("The store says: %s. %lld objects were listed before; the next call goes on behind them.",
+					   r->answer.message, (long long) r->objects),
+			 errhint("%s", vf_s3_cure(r->answer.code))));
+}
+
+Datum
+vf_sql_s3_scan(PG_FUNCTION_ARGS)
+{
+	VfScanOptions opt = {0};
+	VfScanResult r;
+
+	vf_sql_require_owner("vf_s3_scan()");
+	vf_sql_require_top_level(fcinfo, "vf_s3_scan",
+							 "Call it on its own, after the COMMIT.");
+	if (!PG_ARGISNULL(0) && PG_GETARG_INT64(0) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_pages must be greater than 0"),
+				 errhint("Leave it out to scan to the end.")));
+	opt.caller = "vf_s3_scan";
+	opt.tick = tick;
+	opt.max_pages = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
+	vf_db_open(true);
+	vf_scan_run(&opt, &r);
+	vf_db_close();
+	if (r.failed)
+		report_failure(&r);
+	ereport(INFO,
+			(r.complete ?
+			 errmsg("listed %lld objects; the scan is complete",
+					(long long) r.objects) :
+			 errmsg("listed %lld objects; the scan is not at its end",
+					(long long) r.objects),
+			 r.complete ? errhint("See vf_s3_usage and vf_s3_missing.") :
+			 errhint("The next call goes on; see vf_progress.")));
+	PG_RETURN_VOID();
+}
+
+Datum
+vf_sql_measure_storage(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	VfWatchStorage *rows;
+	int			n;
+
+	InitMaterializedSRF(fcinfo, 0);
+	vf_db_open(false);
+	rows = vf_watch_measure(&n);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[3] = {
+			CStringGetTextDatum(rows[i].type),
+			Int64GetDatum(rows[i].objects), Int64GetDatum(rows[i].bytes)
+		};
+		bool		nulls[3] = {false, false, false};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+	}
+	vf_db_close();
+	return (Datum) 0;
+}
+
+/* A VfWatchRow. */
+static void
+put_row(void *arg, const Datum *values, const bool *nulls)
+{
+	ReturnSetInfo *rsinfo = arg;
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
+						 unconstify(Datum *, values),
+						 unconstify(bool *, nulls));
+}
+
+Datum
+vf_sql_find_missing(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	vf_sql_require_owner("vf_s3_missing");
+	InitMaterializedSRF(fcinfo, 0);
+	vf_db_open(false);
+	vf_watch_missing(put_row, rsinfo);
+	vf_db_close();
+	return (Datum) 0;
+}
+
+Datum
+vf_sql_find_orphans(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	vf_sql_require_owner("vf_s3_orphans");
+	InitMaterializedSRF(fcinfo, 0);
+	vf_db_open(false);
+	vf_watch_orphans(put_row, rsinfo);
+	vf_db_close();
+	return (Datum) 0;
+}

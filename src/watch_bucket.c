@@ -1,0 +1,216 @@
+/*-------------------------------------------------------------------------
+ *
+ * watch_bucket.c
+ *	  What the views read of the application's tables and the scans together.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "db.h"
+#include "settings.h"
+#include "source.h"
+#include "watch.h"
+
+/* How far apart the two scans are that have seen an orphan, s. */
+#define ORPHAN_SCANS 86400
+
+/* The order's column for the permanent copy of a key column, or NULL. */
+static const char *
+permanent_of(const VfSource *source, const char *column)
+{
+	char	   *name = psprintf("permanent_%s", column);
+
+	for (int i = 0; i < source->orders.nkeys; i++)
+		if (strcmp(source->orders.keys[i].name, name) == 0)
+			return source->orders.keys[i].quoted;
+	return NULL;
+}
+
+/*
+ * The references of one column whose object is not there: $1 the bucket, $2
+ * the age of the scan's horizon.  A row written since may name an object that
+ * the scan could not see.
+ */
+static void
+append_missing(StringInfo buf, const VfSource *source, const VfTable *table,
+			   const VfKeyColumn *column)
+{
+	bool		of_sessions = table == &source->sessions;
+	const char *copy = permanent_of(source, column->name);
+
+	appendStringInfo(buf, "%s(SELECT %s AS table_name, %s AS column_name,"
+					 " t.%s::pg_catalog.text AS id,"
+					 " t.%s::pg_catalog.text AS key FROM %s t"
+					 " WHERE t.%s <> '' AND pg_catalog.age(t.xmin) > $2"
+					 " AND NOT EXISTS (SELECT 1 FROM %s.vf_object b"
+					 " WHERE b.bucket_id = $1"
+					 " AND b.key = t.%s::pg_catalog.text COLLATE \"C\")",
+					 buf->len == 0 ? "" : " UNION ALL ",
+					 quote_literal_cstr(table->quoted),
+					 quote_literal_cstr(column->name),
+					 of_sessions ? source->quoted[VF_S_ID] :
+					 source->quoted[VF_O_TOKEN],
+					 column->quoted, table->quoted, column->quoted,
+					 vf_db_schema(), column->quoted);
+	if (copy != NULL && of_sessions)
+		appendStringInfo(buf, " AND NOT EXISTS (SELECT 1 FROM %s o"
+						 " WHERE o.%s = t.%s AND o.%s <> '')",
+						 source->orders.quoted, source->quoted[VF_O_TOKEN],
+						 source->quoted[VF_S_TOKEN], copy);
+	else if (copy != NULL)
+		appendStringInfo(buf, " AND coalesce(t.%s, '') = ''", copy);
+	appendStringInfoChar(buf, ')');
+}
+
+/* The bucket and the horizon of the last complete scan; false if none. */
+static bool
+find_scan(VfDbArgs *args)
+{
+	if (vf_db_run_self("SELECT s.bucket_id::int8,"
+					   " pg_catalog.age(s.horizon::pg_catalog.xid)::int8"
+					   " FROM {vf}.vf_scan s JOIN {vf}.vf_bucket b"
+					   " ON b.id = s.bucket_id WHERE s.state = 'complete'"
+					   " AND b.is_current ORDER BY s.id DESC LIMIT 1",
+					   NULL) == 0)
+		return false;
+	vf_db_arg(args, INT4OID, Int32GetDatum((int) vf_db_int(0, 0)));
+	vf_db_arg(args, INT4OID, Int32GetDatum((int) vf_db_int(0, 1)));
+	return true;
+}
+
+void
+vf_watch_missing(VfWatchRow row, void *arg)
+{
+	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
+	VfDbArgs	args = {0};
+	VfDbSection section;
+	StringInfoData sql;
+
+	if (!find_scan(&args))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the registered bucket has not been scanned"),
+				 errhint("CALL vf_s3_scan() first.")));
+	initStringInfo(&sql);
+	for (int i = 0; i < source->sessions.nkeys; i++)
+		append_missing(&sql, source, &source->sessions,
+					   &source->sessions.keys[i]);
+	for (int i = 0; i < source->orders.nkeys; i++)
+		append_missing(&sql, source, &source->orders,
+					   &source->orders.keys[i]);
+	vf_db_enter_owner(&section, source->sessions.owner);
+	vf_db_each(sql.data, &args, row, arg);
+	vf_db_leave(&section);
+}
+
+/* ---- orphans ---- */
+
+static void
+append_references(StringInfo buf, const VfTable *table)
+{
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(buf, "SELECT t.%s::pg_catalog.text COLLATE \"C\" AS k"
+						 " FROM %s t WHERE t.%s <> '' UNION ALL ",
+						 table->keys[i].quoted, table->quoted,
+						 table->keys[i].quoted);
+}
+
+/* Everything that keeps an object, as one list for one join. */
+static char *
+references(const VfSource *source)
+{
+	StringInfoData buf;
+	const char *vf = vf_db_schema();
+
+	initStringInfo(&buf);
+	append_references(&buf, &source->sessions);
+	append_references(&buf, &source->orders);
+	appendStringInfo(&buf, "SELECT k COLLATE \"C\" FROM %s.vf_undo u,"
+					 " pg_catalog.unnest(u.keys) k"
+					 " WHERE u.restored_at IS NULL UNION ALL"
+					 " SELECT k COLLATE \"C\" FROM %s.vf_outbox o,"
+					 " pg_catalog.unnest(o.keys) k"
+					 " WHERE o.state <> 'cancelled'"
+					 " OR o.last_error_code = 'Cancelled'", vf, vf);
+	return buf.data;
+}
+
+/*
+ * $1 the bucket, $2 the newest scan that is a day older than the last complete
+ * one, $3 the store's time at that one less the grace; false if there are no
+ * two such scans.
+ */
+static bool
+find_scans(VfDbArgs *args)
+{
+	VfDbArgs	a = {0};
+
+	vf_db_arg(&a, FLOAT8OID, Float8GetDatum(ORPHAN_SCANS));
+	vf_db_arg(&a, FLOAT8OID, Float8GetDatum(vf_orphan_grace));
+	if (vf_db_run_self("SELECT l.bucket_id::int8, p.id, l.store_time"
+					   " - pg_catalog.make_interval(secs => $2)"
+					   " FROM {vf}.vf_scan l JOIN {vf}.vf_bucket b"
+					   " ON b.id = l.bucket_id AND b.is_current,"
+					   " LATERAL (SELECT x.id FROM {vf}.vf_scan x"
+					   " WHERE x.bucket_id = l.bucket_id"
+					   " AND x.state = 'complete' AND x.started_at <="
+					   " l.started_at - pg_catalog.make_interval(secs => $1)"
+					   " ORDER BY x.id DESC LIMIT 1) p"
+					   " WHERE l.state = 'complete'"
+					   " ORDER BY l.id DESC LIMIT 1", &a) == 0)
+		return false;
+	vf_db_arg(args, INT4OID, Int32GetDatum((int) vf_db_int(0, 0)));
+	vf_db_arg(args, INT8OID, Int64GetDatum(vf_db_int(0, 1)));
+	vf_db_arg(args, TIMESTAMPTZOID, TimestampTzGetDatum(vf_db_time(0, 2)));
+	return true;
+}
+
+/* $4 */
+static void
+arg_prefixes(VfDbArgs *args)
+{
+	List	   *list = vf_settings_list(vf_orphan_prefixes);
+	char	  **prefixes = palloc(sizeof(char *) * Max(list_length(list), 1));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, list)
+		prefixes[n++] = lfirst(lc);
+	vf_db_arg_texts(args, prefixes, n);
+}
+
+void
+vf_watch_orphans(VfWatchRow row, void *arg)
+{
+	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
+	VfDbArgs	args = {0};
+	VfDbSection section;
+
+	if (!find_scans(&args))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("orphans are not known yet"),
+				 errdetail("An orphan is seen by two complete scans of the registered bucket, at least a day apart."),
+				 errhint("CALL vf_s3_scan() today and tomorrow, or let the worker do it.")));
+	arg_prefixes(&args);
+	vf_db_enter_owner(&section, source->sessions.owner);
+	vf_db_each(psprintf("SELECT b.key, b.bytes, b.storage_class, b.modified,"
+						" (SELECT s.started_at FROM %s.vf_scan s"
+						" WHERE s.id >= b.scan_id AND s.bucket_id = $1"
+						" AND s.state = 'complete' ORDER BY s.id LIMIT 1)"
+						" FROM %s.vf_object b WHERE b.bucket_id = $1"
+						" AND b.scan_id <= $2 AND b.modified < $3"
+						" AND EXISTS (SELECT FROM pg_catalog.unnest($4) p"
+						" WHERE pg_catalog.starts_with(b.key, p))"
+						" AND NOT EXISTS (SELECT FROM (%s) r"
+						" WHERE r.k = b.key)",
+						vf_db_schema(), vf_db_schema(), references(source)),
+			   &args, row, arg);
+	vf_db_leave(&section);
+}
