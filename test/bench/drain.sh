@@ -48,14 +48,7 @@ index_keys() {
 
 bench_drain() {
 	local drain_base=
-	gcc -O2 -Wall -o "$work/peer" "$top/test/bench/peer.c"
-	"$work/peer" >"$work/peer.port" &
-	peer=$!
-	for _ in $(seq 100); do
-		[ ! -s "$work/peer.port" ] || break
-		sleep 0.05		# a pause between two looks at the file
-	done
-	endpoint=http://127.0.0.1:$(cat "$work/peer.port")
+	start_peer
 	[ "$(value postgres "SELECT count(*) FROM pg_database
 		WHERE datname = 'purge'")" = 1 ] || prepare purge "$sessions" 87
 	echo

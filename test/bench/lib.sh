@@ -72,3 +72,17 @@ measure() {
 			:wal, :'peak';
 	PSQL
 }
+
+# start_peer [OBJECTS]: the store that costs nothing, listing so many objects;
+# sets peer and endpoint
+start_peer() {
+	gcc -O2 -Wall -o "$work/peer" "$top/test/bench/peer.c"
+	: >"$work/peer.port"
+	"$work/peer" "${1:-0}" >"$work/peer.port" &
+	peer=$!
+	for _ in $(seq 100); do
+		[ ! -s "$work/peer.port" ] || break
+		sleep 0.05		# a pause between two looks at the file
+	done
+	endpoint=http://127.0.0.1:$(cat "$work/peer.port")
+}

@@ -1,12 +1,13 @@
 /*
  * peer.c: the cheapest S3 server that a drain believes, on 127.0.0.1.
  *
- * It answers every POST ?delete with "Deleted" for each key of the body, and
- * anything else with an empty 200.  Keys go back as they came, escaped as they
- * are; nothing is stored, signed or checked.  One thread, epoll, connections
- * kept alive.  Prints its port when it listens; ends with SIGTERM.
+ * It answers every POST ?delete with "Deleted" for each key of the body, a list
+ * with a page of as many objects as its argument says, and anything else with
+ * an empty 200.  Keys go back as they came, escaped as they are; nothing is
+ * stored, signed or checked.  One thread, epoll, connections kept alive.
+ * Prints its port when it listens; ends with SIGTERM.
  *
- * Not part of the extension: test/bench/drain.sh compiles and runs it.
+ * Not part of the extension: test/bench/drain.sh and scan.sh compile and run it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -63,6 +64,50 @@ echo_keys(const char *body, char *to)
 	return p - to;
 }
 
+/* The objects of a list: LISTED and a number of eight digits. */
+#define LISTED "temp_photos/"
+#define LISTED_ENCODED "temp_photos%2F"
+#define PAGE 1000
+
+static long objects;
+
+/* The number of the first object behind start-after. */
+static long
+first_listed(const char *head)
+{
+	const char *after = strstr(head, "start-after=");
+
+	if (after == NULL)
+		return 0;
+	after += strlen("start-after=");
+	if (strncmp(after, LISTED_ENCODED, strlen(LISTED_ENCODED)) == 0)
+	{
+		after += strlen(LISTED_ENCODED);
+		return *after >= '0' && *after <= '9' ? strtol(after, NULL, 10) + 1 : 0;
+	}
+	return strncmp(after, LISTED, strlen(LISTED)) < 0 ? 0 : objects;
+}
+
+static size_t
+list_page(const char *head, char *to)
+{
+	long		first = first_listed(head);
+	long		end = first + PAGE < objects ? first + PAGE : objects;
+	char	   *p = to;
+
+	p += sprintf(p, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+				 "<ListBucketResult><Name>bench</Name><MaxKeys>%d</MaxKeys>"
+				 "<EncodingType>url</EncodingType><IsTruncated>%s</IsTruncated>",
+				 PAGE, end < objects ? "true" : "false");
+	for (long i = first; i < end; i++)
+		p += sprintf(p, "<Contents><Key>" LISTED "%08ld.jpg</Key><LastModified>"
+					 "2026-01-02T03:04:05.000Z</LastModified><ETag>&quot;"
+					 "%032lx&quot;</ETag><Size>%ld</Size><StorageClass>STANDARD"
+					 "</StorageClass></Contents>", i, i, 1000 + i % 1000);
+	p += sprintf(p, "</ListBucketResult>");
+	return p - to;
+}
+
 static int
 write_all(int fd, const char *data, size_t len)
 {
@@ -88,6 +133,11 @@ answer(Conn *c, const char *body)
 
 	if (strncmp(c->in, "POST ", 5) == 0)
 		len = echo_keys(body, c->out + HEAD_ROOM);
+	else if (strncmp(c->in, "GET ", 4) == 0 && strstr(c->in, "list-type=2"))
+		len = list_page(c->in, c->out + HEAD_ROOM);
+	else if (strncmp(c->in, "GET ", 4) == 0 && strstr(c->in, "?versioning"))
+		len = stpcpy(c->out + HEAD_ROOM, "<VersioningConfiguration/>") -
+			(c->out + HEAD_ROOM);
 	head_len = snprintf(head, sizeof(head),
 						"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n"
 						"Content-Length: %zu\r\n\r\n", len);
@@ -178,12 +228,13 @@ listen_anywhere(void)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 	int			listener = listen_anywhere();
 	int			epoll = epoll_create1(0);
 	struct epoll_event event = {.events = EPOLLIN,.data.ptr = NULL};
 
+	objects = argc > 1 ? atol(argv[1]) : 0;
 	if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) < 0)
 		die("epoll");
 	for (;;)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh [-n SESSIONS] [-r ROUNDS] [purge|parts|idle|drain]...: what things
+# run.sh [-n SESSIONS] [-r ROUNDS] [purge|parts|idle|drain|scan]...: what things
 # cost, against a baseline measured in the same run; all parts unless some are
 # named.  As root on Debian 12; it installs what is missing, builds, and works
 # in a private cluster that is gone afterwards.
@@ -29,7 +29,7 @@ setup bench
 . "$top/test/lib/pg.sh"
 export PG_CONFIG
 . "$top/test/bench/lib.sh"
-for part in purge parts idle drain; do . "$top/test/bench/$part.sh"; done
+for part in purge parts idle drain scan; do . "$top/test/bench/$part.sh"; done
 
 work=$(mktemp -d /tmp/vf-bench.XXXXXX)
 
@@ -93,4 +93,4 @@ chmod 755 "$work"
 build
 start
 describe
-for part in ${*:-purge parts idle drain}; do "bench_$part"; done
+for part in ${*:-purge parts idle drain scan}; do "bench_$part"; done
