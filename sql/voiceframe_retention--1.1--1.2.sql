@@ -174,6 +174,27 @@ FROM vf_find_orphans() o;
 COMMENT ON VIEW vf_s3_orphans IS
 	'objects that no row, undo row or outbox entry references: unchanged in two complete scans at least a day apart, older than voiceframe.orphan_grace, under voiceframe.orphan_prefixes';
 
+CREATE FUNCTION vf_find_at_risk(
+	OUT session_id text, OUT status text, OUT column_name text, OUT key text,
+	OUT deadline timestamptz, OUT found boolean)
+RETURNS SETOF record
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_find_at_risk';
+COMMENT ON FUNCTION vf_find_at_risk() IS
+	'files of sessions whose paying order has no permanent copy of them';
+
+CREATE FUNCTION vf_count_at_risk(OUT files bigint, OUT deadline timestamptz)
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_count_at_risk';
+COMMENT ON FUNCTION vf_count_at_risk() IS
+	'how many files vf_at_risk has that may still be there, and the first deadline';
+
+CREATE VIEW vf_at_risk AS
+SELECT r.session_id, r.status, r.column_name, r.key, r.deadline, r.found
+FROM vf_find_at_risk() r;
+COMMENT ON VIEW vf_at_risk IS
+	'files whose order pays and has no permanent copy; deadline: when a lifecycle rule of 7 days on temp_ takes the object; found: by the last complete scan';
+
 CREATE VIEW vf_progress AS
 SELECT 'scan' AS job, s.started_at, s.objects AS done, p.objects AS total,
 	'objects' AS unit,
@@ -228,13 +249,119 @@ SELECT r.id, r.kind, r.caller, r.outcome,
 	END AS result
 FROM vf_run r ORDER BY r.id DESC;
 
+CREATE OR REPLACE VIEW vf_alerts AS
+WITH st AS MATERIALIZED (SELECT * FROM vf_source_state()),
+c AS MATERIALIZED (SELECT a.* FROM st, LATERAL vf_count_alerts() a
+	WHERE st.registered AND st.problem IS NULL),
+risk AS MATERIALIZED (SELECT r.* FROM st, LATERAL vf_count_at_risk() r
+	WHERE st.registered AND st.problem IS NULL),
+last AS (SELECT DISTINCT ON (kind) kind, outcome, error, started_at, ended_at
+	FROM vf_run ORDER BY kind, id DESC),
+good AS (SELECT ended_at FROM vf_run WHERE kind = 'purge'
+	AND outcome IN ('ok', 'idle', 'stopped') ORDER BY id DESC LIMIT 1),
+q AS (SELECT
+		coalesce(pg_catalog.sum(nkeys) FILTER (WHERE state = 'dead'), 0) AS dead,
+		coalesce(pg_catalog.sum(nkeys) FILTER (WHERE bucket IS NULL
+			AND state = 'waiting'), 0) AS homeless,
+		pg_catalog.now() - pg_catalog.min(greatest(queued_at, not_before)) FILTER
+			(WHERE state IN ('waiting', 'claimed')
+				AND coalesce(not_before <= pg_catalog.now(), true)) AS oldest
+	FROM vf_outbox),
+back AS (SELECT pg_catalog.sum(restored) AS sessions FROM vf_run
+	WHERE kind = 'undo' AND caller = 'payment'
+	AND started_at > pg_catalog.now() - interval '7 days'),
+lost AS (SELECT pg_catalog.count(*) AS objects FROM vf_lookup WHERE NOT found),
+src AS (SELECT paused_at, pause_reason, active_since FROM vf_source),
+failing AS (SELECT b.bucket, b.last_error_code, b.last_error,
+		b.last_error_at, b.last_error_code IN ('LeaseHeldElsewhere',
+			'LeaseUnreadable', 'LostHistory') AS of_lease
+	FROM vf_bucket b WHERE b.failures > 0 AND (b.is_current OR EXISTS (
+		SELECT FROM vf_outbox o WHERE o.endpoint = b.endpoint
+		AND o.bucket = b.bucket AND o.state IN ('waiting', 'claimed'))))
+SELECT a.alert, coalesce(a.firing, false) AS firing, a.value, a.threshold,
+	a.what_to_do
+FROM (VALUES
+	('not_registered', (SELECT NOT registered FROM st), '', '',
+	 'Call vf_configure().'),
+	('registration', (SELECT problem IS NOT NULL FROM st),
+	 (SELECT problem FROM st), '',
+	 'Nothing is purged. Check the tables, then call vf_configure() or, in a copy, vf_adopt().'),
+	('settings', (SELECT settings_fault IS NOT NULL FROM st),
+	 (SELECT settings_fault FROM st), '',
+	 'Nothing is purged. Correct the line and reload the configuration.'),
+	('paused', (SELECT paused_at IS NOT NULL FROM src),
+	 (SELECT pause_reason FROM src), '', 'Call vf_resume() to go on.'),
+	('purge_failed', (SELECT outcome IN ('failed', 'interrupted') FROM last
+		WHERE kind = 'purge'),
+	 (SELECT coalesce(error, outcome) FROM last WHERE kind = 'purge'
+		AND outcome IN ('failed', 'interrupted')), '',
+	 'See vf_runs; the next run tries again.'),
+	('purge_missed', (SELECT active_since IS NOT NULL AND paused_at IS NULL
+			AND coalesce((SELECT ended_at FROM good), active_since)
+				< pg_catalog.now() - interval '25 hours' FROM src),
+	 (SELECT pg_catalog.date_trunc('second', pg_catalog.now() - ended_at)::text
+		FROM good), '25 hours',
+	 'Look at vf_workers; start one with vf_worker_start(), or schedule CALL vf_purge().'),
+	('brake', (SELECT outcome = 'brake' FROM last WHERE kind = 'purge'),
+	 (SELECT error FROM last WHERE kind = 'purge' AND outcome = 'brake'), '',
+	 'Look at vf_purge_preview(); if it is right, confirm the number as the error says.'),
+	('guard', (SELECT guard NOT IN ('stands', 'refused') FROM st),
+	 (SELECT guard FROM st), 'stands',
+	 'Call vf_configure() again. Until then each purge locks orders against writers.'),
+	('unknown_statuses', (SELECT unknown_statuses IS NOT NULL FROM c),
+	 (SELECT unknown_statuses FROM c), '',
+	 'Such orders keep their sessions. If one means unpaid, add it to voiceframe.unpaid_statuses.'),
+	('null_timestamps', (SELECT null_timestamps > 0 FROM c),
+	 (SELECT null_timestamps::text FROM c), '0',
+	 'Sessions with neither created_at nor expires_at never fall due; set one.'),
+	('late_payments', (SELECT late_payments > 0 FROM c),
+	 (SELECT late_payments::text FROM c), '0',
+	 'Orders paid in the last week whose session is gone; look at them by hand.'),
+	('restored_payments', (SELECT sessions > 0 FROM back),
+	 (SELECT sessions::text FROM back), '0',
+	 'Orders of the last week paid for sessions that were purged; the undo window brought them back. Look why they paid so late.'),
+	('lost_objects', (SELECT objects > 0 FROM lost),
+	 (SELECT objects::text FROM lost), '0',
+	 'Sessions were put back whose objects a request had reached; vf_lookup names them.'),
+	('at_risk', (SELECT deadline < pg_catalog.now() + interval '6 days' FROM risk),
+	 (SELECT pg_catalog.format('%s files, the first goes %s', files,
+		deadline::timestamptz(0)) FROM risk), 'a day old',
+	 'Files of paying customers were not copied; a lifecycle rule on temp_ deletes them after 7 days. vf_at_risk names them.'),
+	('scan', (SELECT outcome IN ('failed', 'interrupted') FROM last
+		WHERE kind = 'scan'),
+	 (SELECT coalesce(error, outcome) FROM last WHERE kind = 'scan'
+		AND outcome IN ('failed', 'interrupted')), '',
+	 'See vf_runs; the next scan goes on where this one stopped.'),
+	('no_bucket', (SELECT homeless > 0 FROM q),
+	 (SELECT homeless::text FROM q) || ' keys', '0',
+	 'Call vf_configure_bucket(); the keys wait until then.'),
+	('bucket', EXISTS (SELECT FROM failing WHERE NOT of_lease),
+	 (SELECT pg_catalog.string_agg(pg_catalog.format('%s: %s', f.bucket, f.last_error_code), ', ')
+		FROM failing f WHERE NOT f.of_lease), '',
+	 coalesce((SELECT vf_error_cure(f.last_error_code) FROM failing f
+		WHERE NOT f.of_lease ORDER BY f.last_error_at DESC LIMIT 1), 'See vf_outbox_stats.')),
+	('lease', EXISTS (SELECT FROM failing WHERE of_lease),
+	 (SELECT pg_catalog.string_agg(pg_catalog.format('%s: %s', f.bucket, f.last_error), ', ')
+		FROM failing f WHERE f.of_lease), '',
+	 coalesce((SELECT vf_error_cure(f.last_error_code) FROM failing f
+		WHERE f.of_lease ORDER BY f.last_error_at DESC LIMIT 1),
+		'See vf_s3_check().')),
+	('dead_letters', (SELECT dead > 0 FROM q),
+	 (SELECT dead::text FROM q) || ' keys', '0',
+	 'See vf_dead_letters for the cure of each, then vf_outbox_retry() or vf_outbox_cancel().'),
+	('oldest_key', (SELECT oldest > interval '1 day' FROM q),
+	 (SELECT pg_catalog.date_trunc('second', oldest)::text FROM q), '1 day',
+	 'See vf_outbox_stats and vf_workers; CALL vf_drain() drains where no worker runs.')
+) a (alert, firing, value, threshold, what_to_do);
+
 REVOKE ALL ON vf_scan, vf_scan_part, vf_object, vf_usage, vf_s3_usage, vf_s3_missing,
-	vf_s3_orphans, vf_progress FROM PUBLIC;
+	vf_s3_orphans, vf_at_risk, vf_progress FROM PUBLIC;
 REVOKE ALL ON SEQUENCE vf_scan_id_seq, vf_bucket_id_seq FROM PUBLIC;
-REVOKE ALL ON FUNCTION vf_measure_storage(), vf_find_missing(), vf_find_orphans() FROM PUBLIC;
+REVOKE ALL ON FUNCTION vf_measure_storage(), vf_find_missing(), vf_find_orphans(),
+	vf_find_at_risk(), vf_count_at_risk() FROM PUBLIC;
 REVOKE ALL ON PROCEDURE vf_s3_scan(bigint) FROM PUBLIC;
 GRANT SELECT ON vf_s3_usage, vf_progress TO pg_monitor;
-GRANT EXECUTE ON FUNCTION vf_measure_storage() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION vf_measure_storage(), vf_count_at_risk() TO pg_monitor;
 
 /* ---- the owner's rights as this version makes them --------------------------------- */
 CREATE FUNCTION vf_renew() RETURNS void

@@ -7,10 +7,12 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "db.h"
 #include "scan.h"
@@ -21,6 +23,8 @@ PG_FUNCTION_INFO_V1(vf_sql_s3_scan);
 PG_FUNCTION_INFO_V1(vf_sql_measure_storage);
 PG_FUNCTION_INFO_V1(vf_sql_find_missing);
 PG_FUNCTION_INFO_V1(vf_sql_find_orphans);
+PG_FUNCTION_INFO_V1(vf_sql_find_at_risk);
+PG_FUNCTION_INFO_V1(vf_sql_count_at_risk);
 
 static bool
 tick(void *arg)
@@ -134,4 +138,36 @@ vf_sql_find_orphans(PG_FUNCTION_ARGS)
 	vf_watch_orphans(put_row, rsinfo);
 	vf_db_close();
 	return (Datum) 0;
+}
+
+Datum
+vf_sql_find_at_risk(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	vf_sql_require_owner("vf_at_risk");
+	InitMaterializedSRF(fcinfo, 0);
+	vf_db_open(false);
+	vf_watch_at_risk(put_row, rsinfo);
+	vf_db_close();
+	return (Datum) 0;
+}
+
+Datum
+vf_sql_count_at_risk(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	TimestampTz deadline;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "the function must return a row");
+	vf_db_open(false);
+	values[0] = Int64GetDatum(vf_watch_count_at_risk(&deadline));
+	vf_db_close();
+	values[1] = TimestampTzGetDatum(deadline);
+	nulls[1] = TIMESTAMP_IS_NOBEGIN(deadline);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
 }

@@ -8,7 +8,7 @@
 #ifndef VF_WATCH_H
 #define VF_WATCH_H
 
-#include "c.h"
+#include "datatype/timestamp.h"
 
 typedef struct VfWatchState
 {
@@ -67,5 +67,17 @@ typedef struct VfWatchAlerts
 } VfWatchAlerts;
 
 extern void vf_watch_alerts(VfWatchAlerts *alerts);
+
+/*
+ * Files of paying orders that were not copied: id of the session, status of
+ * the order, column, key, when a lifecycle rule on temp_ takes it (null: it
+ * does not), and whether the last complete scan found it (null: none).
+ */
+extern void vf_watch_at_risk(VfWatchRow row, void *arg);
+/*
+ * How many files, but for those that are gone, and the first such time;
+ * DT_NOBEGIN if there is none.
+ */
+extern int64 vf_watch_count_at_risk(TimestampTz *deadline);
 
 #endif							/* VF_WATCH_H */

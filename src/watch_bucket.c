@@ -109,6 +109,108 @@ vf_watch_missing(VfWatchRow row, void *arg)
 	vf_db_leave(&section);
 }
 
+/* ---- at risk ---- */
+
+/*
+ * A session's file whose paying order has no copy of it: $7 the bucket, $8 the
+ * zone of times without one.  The lifecycle rule goes by the object's date; the
+ * session is as old where that is not known.
+ */
+#define AT_RISK \
+	"SELECT s.{id}::pg_catalog.text AS session_id," \
+	" o.{order_status}::pg_catalog.text AS status, {name} AS column_name," \
+	" s.{column}::pg_catalog.text AS key," \
+	" CASE WHEN pg_catalog.starts_with(s.{column}::pg_catalog.text" \
+	" COLLATE \"C\", 'temp_')" \
+	" THEN coalesce(b.modified, {created_at}) + interval '7 days' END" \
+	" AS deadline, CASE WHEN $7 > 0 THEN b.key IS NOT NULL END AS found" \
+	" FROM {sessions} s JOIN {orders} o ON o.{order_token} = s.{token}" \
+	" LEFT JOIN {vf}.vf_object b ON b.bucket_id = $7" \
+	" AND b.key = s.{column}::pg_catalog.text COLLATE \"C\"" \
+	" WHERE s.{column} <> '' AND coalesce(o.{copy}, '') = '' AND {pays}"
+
+/* The statement over all columns that have a copy's column; NULL: none has. */
+static char *
+at_risk(const VfSource *source)
+{
+	StringInfoData sql;
+	char	   *created = psprintf(source->with_zone[VF_S_CREATED] ? "s.%s" :
+								   "pg_catalog.timezone($8, s.%s)",
+								   source->quoted[VF_S_CREATED]);
+
+	initStringInfo(&sql);
+	for (int i = 0; i < source->sessions.nkeys; i++)
+	{
+		const VfKeyColumn *column = &source->sessions.keys[i];
+		const char *copy = permanent_of(source, column->name);
+		const VfDbName extra[] = {
+			{"column", column->quoted},
+			{"name", quote_literal_cstr(column->name)},
+			{"copy", copy},
+			{"created_at", created},
+			{NULL, NULL}
+		};
+
+		if (copy != NULL)
+			appendStringInfo(&sql, "%s%s", sql.len == 0 ? "" : " UNION ALL ",
+							 vf_db_fill(AT_RISK,
+										vf_rules_names(source, extra)));
+	}
+	return sql.len == 0 ? NULL : sql.data;
+}
+
+static void
+arg_at_risk(const VfSource *source, VfDbArgs *args)
+{
+	VfDbArgs	scan = {0};
+	VfRules		rules;
+
+	vf_rules_at(source, GetCurrentTimestamp(), &rules);
+	vf_rules_args(source, &rules, args);
+	if (find_scan(&scan))
+		vf_db_arg(args, INT4OID, scan.values[0]);
+	else
+		vf_db_arg(args, INT4OID, Int32GetDatum(0));
+	vf_db_arg_text(args, vf_timestamp_zone);
+}
+
+void
+vf_watch_at_risk(VfWatchRow row, void *arg)
+{
+	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
+	VfDbArgs	args = {0};
+	VfDbSection section;
+	char	   *sql = at_risk(source);
+
+	if (sql == NULL)
+		return;
+	arg_at_risk(source, &args);
+	vf_db_enter_owner(&section, source->sessions.owner);
+	vf_db_each(sql, &args, row, arg);
+	vf_db_leave(&section);
+}
+
+int64
+vf_watch_count_at_risk(TimestampTz *deadline)
+{
+	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
+	VfDbArgs	args = {0};
+	VfDbSection section;
+	char	   *sql = at_risk(source);
+
+	*deadline = DT_NOBEGIN;
+	if (sql == NULL)
+		return 0;
+	arg_at_risk(source, &args);
+	vf_db_enter_owner(&section, source->sessions.owner);
+	vf_db_run(psprintf("SELECT pg_catalog.count(*), pg_catalog.min(deadline)"
+					   " FROM (%s) r WHERE found IS NOT FALSE", sql),
+			  &args);
+	vf_db_leave(&section);
+	*deadline = vf_db_time(0, 1);
+	return vf_db_int(0, 0);
+}
+
 /* ---- orphans ---- */
 
 static void

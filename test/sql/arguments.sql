@@ -93,6 +93,8 @@ SELECT count(t.add(name, pattern, kind)) FROM (VALUES
 	('vf_measure_storage', '%s', 'numbers'),
 	('vf_find_missing', '%s', 'numbers'),
 	('vf_find_orphans', '%s', 'numbers'),
+	('vf_find_at_risk', '%s', 'numbers'),
+	('vf_count_at_risk', '%s', 'numbers'),
 	('vf_outbox_retry', '%s', 'numbers'),
 	('vf_outbox_cancel', '%s, ''reason''', 'numbers'),
 	('vf_outbox_cancel', '1, %s', 'texts'),

@@ -6,8 +6,9 @@
 \set VERBOSITY sqlstate
 CREATE FUNCTION t.utc() RETURNS timestamp LANGUAGE sql
 AS $$ SELECT now() AT TIME ZONE 'UTC' $$;
+-- at_risk has a test of its own.
 CREATE VIEW t.firing AS SELECT alert, value, threshold
-FROM vf.vf_alerts WHERE firing ORDER BY alert;
+FROM vf.vf_alerts WHERE firing AND alert <> 'at_risk' ORDER BY alert;
 
 -- Every check is there whatever is registered, and says what to do.
 SELECT alert, firing, what_to_do <> '' AS advice FROM vf_alerts ORDER BY 1;
