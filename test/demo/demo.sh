@@ -76,7 +76,8 @@ write_credentials() {
 start_postgres() {
 	pg_new "$work/pg" \
 		"shared_preload_libraries = 'voiceframe_retention'" \
-		"voiceframe.s3_credentials_file = '$work/credentials'"
+		"voiceframe.s3_credentials_file = '$work/credentials'" \
+		"voiceframe.scan_interval = 0"
 	pg_start "$work/pg"
 	pg_psql "$work/pg" -qc 'CREATE DATABASE voiceframe'
 }
@@ -148,6 +149,9 @@ verify() {
 		>"$work/found"
 	same 'the objects left are those that live rows name' "$work/live" \
 		"$work/found"
+	value "SELECT key FROM vf_object WHERE key NOT LIKE '.voiceframe%'" \
+		>"$work/scanned"
+	same 'the scan has found every object' "$work/found" "$work/scanned"
 	value 'SELECT * FROM vf_dead_letters' >"$work/dead"
 	same 'no key was given up' /dev/null "$work/dead"
 	printf '\n%s\n' "$verdict"
@@ -204,5 +208,13 @@ ask 'SELECT * FROM vf_outbox_stats;'
 ask 'SELECT * FROM vf_runs;'
 ask 'SELECT * FROM vf_alerts;'
 
-say "5. Check, without the extension's help"
+say "5. The whole bucket: what it holds, what is missing, what is at risk" \
+	"(the worker scans once a day; here by hand)"
+ask 'CALL vf_s3_scan();'
+ask 'SELECT prefix, kind, storage_class, objects, bytes FROM vf_s3_usage;'
+ask 'SELECT count(*) AS missing FROM vf_s3_missing;'
+ask 'SELECT column_name, status, count(*) AS at_risk, min(deadline) AS first
+		FROM vf_at_risk GROUP BY 1, 2 ORDER BY 1, 2;'
+
+say "6. Check, without the extension's help"
 verify
