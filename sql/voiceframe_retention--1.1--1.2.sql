@@ -150,7 +150,8 @@ FULL JOIN old t ON t.id = n.scan_id AND t.prefix = n.prefix AND t.kind = n.kind
 	AND t.storage_class = n.storage_class
 JOIN last l ON l.id = coalesce(n.scan_id, t.id)
 JOIN vf_bucket b ON b.id = l.bucket_id
-LEFT JOIN earlier e ON e.id = l.id;
+LEFT JOIN earlier e ON e.id = l.id
+ORDER BY bucket, prefix, kind, storage_class;
 COMMENT ON VIEW vf_s3_usage IS
 	'objects and bytes of the last complete scan by prefix and storage class; *_week: what was added since the last scan a week before, null while there is none';
 
