@@ -15,6 +15,7 @@
 # TESTS="a b"      only these regress tests, specs or TAP files (no suffix)
 # FUZZ_SECONDS=N   how long each fuzz target runs (60)
 # SECONDS_A_SEED=n how long the crash harness goes on with each seed (20)
+# SEEDS="1 2"      its seeds
 # SANITIZE=TOOL    every server under asan or valgrind: sanitize/run.sh
 set -eu
 
@@ -220,10 +221,10 @@ part_tap() {
 part_fault() {
 	local seed code
 	# By its number a seed has undo windows (3) or versions (4) as well.
-	for seed in 1 2 3 4 $((RANDOM + 100)); do
+	for seed in ${SEEDS:-1 2 3 4 $((RANDOM + 100))}; do
 		code=0
-		in_copy env PG_CONFIG="$PG_CONFIG" /usr/bin/python3 \
-			test/fault/crash.py --seed "$seed" --rounds 1000000 \
+		in_copy env PG_CONFIG="$PG_CONFIG" PATIENCE="${PATIENCE:-1}" \
+			/usr/bin/python3 test/fault/crash.py --seed "$seed" --rounds 1000000 \
 			--seconds "${SECONDS_A_SEED:-20}" >"$work/fault.log" 2>&1 ||
 			code=$?
 		count_lines $code "crash harness, seed $seed" "$work/fault.log" \

@@ -22,6 +22,7 @@ KEY, SECRET, REGION, BUCKET = ('vfowner', 'vfownersecret', 'us-east-1',
                                'voiceframe')
 DATABASE = 'voiceframe'
 MARKERS = '.voiceframe_retention/'      # the extension's own objects
+PATIENCE = float(os.environ.get('PATIENCE', '1'))   # with slow servers more
 STALE = 1000                            # a lease this old, s, is given up
 
 
@@ -35,7 +36,7 @@ class Late(Exception):
 
 def wait_for(condition, what, seconds=30):
     """Time is for giving up, never for being right."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while True:
         result = condition()
         if result:
@@ -97,7 +98,7 @@ class Cluster:
 
     def connect(self, database=DATABASE, options='', timeout=60):
         return pgwire.Connection(self.dir, self.port, database, options,
-                                 timeout)
+                                 timeout * PATIENCE)
 
     def answers(self):
         # Processes of a killed postmaster may still hold its memory.
@@ -175,7 +176,7 @@ class Peer:
 
     def ask(self, method, path, value=None):
         connection = http.client.HTTPConnection(
-            '127.0.0.1', self.read('control_port'), timeout=60)
+            '127.0.0.1', self.read('control_port'), timeout=60 * PATIENCE)
         connection.request(method, path, None if value is None
                            else json.dumps(value))
         answer = connection.getresponse()

@@ -38,7 +38,7 @@ asan)
 valgrind)
 	# Nothing that answers late is wrong: it is 20 to 50 times slower.
 	export PGISOLATIONTIMEOUT=3600 PGCTLTIMEOUT=600
-	export PG_TEST_TIMEOUT_DEFAULT=1800
+	export PG_TEST_TIMEOUT_DEFAULT=1800 PATIENCE=50
 	part_seconds=7200
 	;;
 *) echo "SANITIZE is asan or valgrind" >&2; exit 2 ;;

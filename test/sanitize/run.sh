@@ -4,7 +4,7 @@
 # by valgrind; root, Debian 12, PostgreSQL 15.  A finding in the extension's
 # code fails the run, and so does an output that differs from the expected one.
 # Last line and exit code are those of ../run.sh, whose environment counts here
-# too.  Without parts asan runs all four, valgrind regress and isolation.
+# too.  Without parts asan runs all four, valgrind all but tap.
 #
 # Of the TAP files those run that exercise the code most, unless TESTS names
 # some tests.  Some minutes with asan, about half an hour with valgrind.
@@ -14,7 +14,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 SANITIZE=${1:-}
 case $SANITIZE in
 asan) parts='regress isolation tap fault' ;;
-valgrind) parts='regress isolation' ;;
+valgrind) parts='regress isolation fault' ;;
 *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 shift
