@@ -22,6 +22,7 @@
 
 #include "db.h"
 #include "outbox.h"
+#include "server.h"
 #include "wake.h"
 
 /* Run a statement of ours that returns one number. */
@@ -33,18 +34,6 @@ run_for_number(const char *template, const VfDbArgs *args)
 
 /* ---- taking keys out ---- */
 
-static int64
-new_token(void)
-{
-	int64		token;
-
-	if (!pg_strong_random(&token, sizeof(token)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate a lease token")));
-	return token;
-}
-
 VfOutboxEntry *
 vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
 				TimestampTz lease_until, int max, int *n)
@@ -52,7 +41,7 @@ vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
 	VfDbArgs	args = {0};
 	VfDbSection section;
 	VfOutboxEntry *entries;
-	int64		token = new_token();
+	int64		token = vf_server_token();
 
 	vf_db_arg_text(&args, endpoint);
 	vf_db_arg_text(&args, bucket);

@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "db.h"
 #include "scanlog.h"
+#include "server.h"
 
 /*
  * A scan without a lease, or one whose holder is gone or is we ourselves, after
@@ -27,18 +28,6 @@
 	"(lease_until IS NULL OR lease_until < pg_catalog.clock_timestamp()" \
 	" OR lease_pid = pg_catalog.pg_backend_pid() OR NOT EXISTS" \
 	" (SELECT FROM pg_catalog.pg_stat_get_activity(lease_pid)))"
-
-static int64
-new_token(void)
-{
-	int64		token;
-
-	if (!pg_strong_random(&token, sizeof(token)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate a lease token")));
-	return token;
-}
 
 static void
 arg_scan(VfDbArgs *args, const VfScan *scan)
@@ -93,7 +82,7 @@ vf_scanlog_take(int bucket_id, TimestampTz not_before, TimestampTz until,
 				   " WHERE bucket_id = $1 AND state = 'running'"
 				   " AND moved_at < $2 AND " IS_FREE, &args);
 	scan->bucket_id = bucket_id;
-	scan->token = new_token();
+	scan->token = vf_server_token();
 	args.n = 1;
 	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(until));
 	vf_db_arg(&args, INT8OID, Int64GetDatum(scan->token));
@@ -125,7 +114,7 @@ vf_scanlog_begin(int bucket_id, bool versions, char *const *boundaries,
 	memset(scan, 0, sizeof(*scan));
 	scan->bucket_id = bucket_id;
 	scan->versions = versions;
-	scan->token = new_token();
+	scan->token = vf_server_token();
 	vf_db_arg(&args, INT4OID, Int32GetDatum(bucket_id));
 	vf_db_arg(&args, BOOLOID, BoolGetDatum(versions));
 	vf_db_arg(&args, INT8OID, Int64GetDatum(scan->token));

@@ -37,6 +37,18 @@ typedef struct Traits
 	int64		started;
 } Traits;
 
+int64
+vf_server_token(void)
+{
+	int64		token;
+
+	if (!pg_strong_random(&token, sizeof(token)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate a lease token")));
+	return token;
+}
+
 void
 vf_server_host(char *name, size_t size)
 {

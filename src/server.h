@@ -21,6 +21,9 @@ extern void vf_server_start(char *id);
 /* The host's name, for people; "" if it has none. */
 extern void vf_server_host(char *name, size_t size);
 
+/* A random number that stands for who holds something. */
+extern int64 vf_server_token(void);
+
 /* Two clocks, ms. */
 typedef struct VfServerTime
 {

@@ -101,28 +101,35 @@ check_unpaid_statuses(char **newval, void **extra, GucSource source)
 	return true;
 }
 
+/* Prefixes end in a slash, but for one where that is allowed. */
 static bool
-check_prefixes(char **newval, void **extra, GucSource source)
+check_slashes(const char *value, const char *but_for)
 {
 	List	   *list;
 	ListCell   *lc;
 
-	(void) extra;
-	(void) source;
-	if (!split_list(*newval, &list))
+	if (!split_list(value, &list))
 		return false;
 	foreach(lc, list)
 	{
 		const char *prefix = lfirst(lc);
 
-		if (prefix[strlen(prefix) - 1] != '/')
-		{
-			GUC_check_errdetail("The prefix \"%s\" does not end in \"/\".",
-								prefix);
-			return false;
-		}
+		if (prefix[strlen(prefix) - 1] == '/' ||
+			(but_for != NULL && strcmp(prefix, but_for) == 0))
+			continue;
+		GUC_check_errdetail("The prefix \"%s\" does not end in \"/\".",
+							prefix);
+		return false;
 	}
 	return true;
+}
+
+static bool
+check_prefixes(char **newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	return check_slashes(*newval, NULL);
 }
 
 /* The application's previews are in no table, and beside files that are. */
@@ -131,26 +138,9 @@ check_prefixes(char **newval, void **extra, GucSource source)
 static bool
 check_orphan_prefixes(char **newval, void **extra, GucSource source)
 {
-	List	   *list;
-	ListCell   *lc;
-
 	(void) extra;
 	(void) source;
-	if (!split_list(*newval, &list))
-		return false;
-	foreach(lc, list)
-	{
-		const char *prefix = lfirst(lc);
-
-		if (prefix[strlen(prefix) - 1] != '/' &&
-			strcmp(prefix, PREVIEWS) != 0)
-		{
-			GUC_check_errdetail("The prefix \"%s\" does not end in \"/\", and is not \"%s\".",
-								prefix, PREVIEWS);
-			return false;
-		}
-	}
-	return true;
+	return check_slashes(*newval, PREVIEWS);
 }
 
 static bool

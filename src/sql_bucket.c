@@ -27,14 +27,6 @@ PG_FUNCTION_INFO_V1(vf_sql_s3_check);
 PG_FUNCTION_INFO_V1(vf_sql_worker_start);
 PG_FUNCTION_INFO_V1(vf_sql_worker_stop);
 
-static bool
-tick(void *arg)
-{
-	(void) arg;
-	CHECK_FOR_INTERRUPTS();
-	return true;
-}
-
 /* However the drain ends. */
 static void
 leave_drain(int code, Datum database)
@@ -76,7 +68,7 @@ vf_sql_drain(PG_FUNCTION_ARGS)
 	opt.caller = "vf_drain";
 	opt.record_idle = true;
 	opt.max_keys = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
-	opt.tick = tick;
+	opt.tick = vf_sql_tick;
 	vf_db_open(true);
 	run_by_hand(&opt, &r);
 	waiting = vf_outbox_waiting();
@@ -108,7 +100,7 @@ vf_sql_s3_check(PG_FUNCTION_ARGS)
 	vf_sql_require_superuser("vf_s3_check()");
 	InitMaterializedSRF(fcinfo, 0);
 	vf_db_open(false);
-	lines = vf_check_bucket(tick, NULL, &n);
+	lines = vf_check_bucket(vf_sql_tick, NULL, &n);
 	for (int i = 0; i < n; i++)
 	{
 		Datum		values[4] = {0};

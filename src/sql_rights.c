@@ -58,3 +58,11 @@ vf_sql_require_top_level(FunctionCallInfo fcinfo, const char *what,
 			 errdetail("It commits as it goes; a later ROLLBACK could not bring back what it did."),
 			 errhint("%s", hint)));
 }
+
+bool
+vf_sql_tick(void *arg)
+{
+	(void) arg;
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}

@@ -26,4 +26,7 @@ extern void vf_sql_require_owner(const char *what);
 extern void vf_sql_require_top_level(FunctionCallInfo fcinfo,
 									 const char *what, const char *hint);
 
+/* A VfHttpTick for whoever waits at a prompt: only a cancel stops it. */
+extern bool vf_sql_tick(void *arg);
+
 #endif							/* VF_SQL_RIGHTS_H */

@@ -10,7 +10,6 @@
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -25,14 +24,6 @@ PG_FUNCTION_INFO_V1(vf_sql_find_missing);
 PG_FUNCTION_INFO_V1(vf_sql_find_orphans);
 PG_FUNCTION_INFO_V1(vf_sql_find_at_risk);
 PG_FUNCTION_INFO_V1(vf_sql_count_at_risk);
-
-static bool
-tick(void *arg)
-{
-	(void) arg;
-	CHECK_FOR_INTERRUPTS();
-	return true;
-}
 
 static void
 report_failure(const VfScanResult *r)
@@ -60,7 +51,7 @@ vf_sql_s3_scan(PG_FUNCTION_ARGS)
 				 errmsg("max_pages must be greater than 0"),
 				 errhint("Leave it out to scan to the end.")));
 	opt.caller = "vf_s3_scan";
-	opt.tick = tick;
+	opt.tick = vf_sql_tick;
 	opt.max_pages = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
 	vf_db_open(true);
 	vf_scan_run(&opt, &r);
