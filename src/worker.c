@@ -66,7 +66,7 @@
 #define SCAN_LEAST 1000
 
 /* The pause after a scan that failed, ms. */
-#define SCAN_PAUSE 600000
+#define SCAN_PAUSE 3600000
 
 /* The pause after an error, ms. */
 #define ERROR_PAUSE 30000
