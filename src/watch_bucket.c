@@ -92,11 +92,15 @@ vf_watch_missing(VfWatchRow row, void *arg)
 	VfDbSection section;
 	StringInfoData sql;
 
+	/* A view that fails would fail whoever reads all of them. */
 	if (!find_scan(&args))
-		ereport(ERROR,
+	{
+		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the registered bucket has not been scanned"),
+				 errmsg("what is missing is not known: the registered bucket has not been scanned"),
 				 errhint("CALL vf_s3_scan() first.")));
+		return;
+	}
 	initStringInfo(&sql);
 	for (int i = 0; i < source->sessions.nkeys; i++)
 		append_missing(&sql, source, &source->sessions,
@@ -295,11 +299,14 @@ vf_watch_orphans(VfWatchRow row, void *arg)
 	VfDbSection section;
 
 	if (!find_scans(&args))
-		ereport(ERROR,
+	{
+		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("orphans are not known yet"),
 				 errdetail("An orphan is seen by two complete scans of the registered bucket, at least a day apart."),
 				 errhint("CALL vf_s3_scan() today and tomorrow, or let the worker do it.")));
+		return;
+	}
 	arg_prefixes(&args);
 	vf_db_enter_owner(&section, source->sessions.owner);
 	vf_db_each(psprintf("SELECT b.key, b.bytes, b.storage_class, b.modified,"
