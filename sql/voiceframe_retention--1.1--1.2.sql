@@ -103,14 +103,6 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'vf_sql_s3_scan';
 COMMENT ON PROCEDURE vf_s3_scan(bigint) IS
 	'lists the registered bucket into vf_object and vf_s3_usage, a commit a page; goes on where the last one was cut off; superuser or owner of the sessions table';
 
-CREATE FUNCTION vf_measure_storage(
-	OUT storage_type text, OUT objects bigint, OUT bytes bigint)
-RETURNS SETOF record
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'vf_sql_measure_storage';
-COMMENT ON FUNCTION vf_measure_storage() IS
-	'the objects of the last complete scan that sessions and orders reference';
-
 CREATE FUNCTION vf_find_missing(
 	OUT table_name text, OUT column_name text, OUT row_id text, OUT key text)
 RETURNS SETOF record
@@ -222,11 +214,21 @@ FROM vf_run r WHERE r.outcome = 'running' AND r.kind IN ('purge', 'drain');
 COMMENT ON VIEW vf_progress IS
 	'what is under way: how much is done, and of how much where that is known; a scan''s total is that of the scan before';
 
+/* The function returns more; the view, on which others may stand, stays. */
 CREATE OR REPLACE VIEW vf_storage_by_type AS
-SELECT c.storage_type, c.keys, m.objects, m.bytes
-FROM vf_count_storage() WITH ORDINALITY c (storage_type, keys, position)
-LEFT JOIN vf_measure_storage() m ON m.storage_type = c.storage_type
-ORDER BY c.position;
+SELECT NULL::text AS storage_type, NULL::bigint AS keys;
+DROP FUNCTION vf_count_storage();
+CREATE FUNCTION vf_count_storage(
+	OUT storage_type text, OUT keys bigint, OUT objects bigint, OUT bytes bigint)
+RETURNS SETOF record
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_count_storage';
+COMMENT ON FUNCTION vf_count_storage() IS
+	'reads every key column of sessions and orders';
+REVOKE ALL ON FUNCTION vf_count_storage() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION vf_count_storage() TO pg_monitor;
+CREATE OR REPLACE VIEW vf_storage_by_type AS
+SELECT c.storage_type, c.keys, c.objects, c.bytes FROM vf_count_storage() c;
 COMMENT ON VIEW vf_storage_by_type IS
 	'referenced S3 keys of sessions and orders by storage type; objects and bytes as the last complete scan found them, null before the first';
 
@@ -358,11 +360,11 @@ FROM (VALUES
 REVOKE ALL ON vf_scan, vf_scan_part, vf_object, vf_usage, vf_s3_usage, vf_s3_missing,
 	vf_s3_orphans, vf_at_risk, vf_progress FROM PUBLIC;
 REVOKE ALL ON SEQUENCE vf_scan_id_seq, vf_bucket_id_seq FROM PUBLIC;
-REVOKE ALL ON FUNCTION vf_measure_storage(), vf_find_missing(), vf_find_orphans(),
+REVOKE ALL ON FUNCTION vf_find_missing(), vf_find_orphans(),
 	vf_find_at_risk(), vf_count_at_risk() FROM PUBLIC;
 REVOKE ALL ON PROCEDURE vf_s3_scan(bigint) FROM PUBLIC;
 GRANT SELECT ON vf_s3_usage, vf_progress TO pg_monitor;
-GRANT EXECUTE ON FUNCTION vf_measure_storage(), vf_count_at_risk() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION vf_count_at_risk() TO pg_monitor;
 
 /* ---- the owner's rights as this version makes them --------------------------------- */
 CREATE FUNCTION vf_renew() RETURNS void

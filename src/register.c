@@ -73,14 +73,15 @@ static const struct
 	{"EXECUTE", owner_functions, "vf_run"},
 	{"EXECUTE", owner_procedures, "vf_run"},
 	{"SELECT", owner_views, "vf_run"},
-	{"EXECUTE", "FUNCTION {vf}.vf_measure_storage(), {vf}.vf_find_missing(),"
+	{"EXECUTE", "FUNCTION {vf}.vf_find_missing(),"
 	" {vf}.vf_find_orphans(), {vf}.vf_find_at_risk(),"
 	" {vf}.vf_count_at_risk()",
 	"vf_scan"},
 	{"EXECUTE", "PROCEDURE {vf}.vf_s3_scan(bigint)", "vf_scan"},
 	{"SELECT", "TABLE {vf}.vf_scan, {vf}.vf_scan_part, {vf}.vf_object,"
-		" {vf}.vf_usage, {vf}.vf_s3_usage, {vf}.vf_s3_missing, {vf}.vf_s3_orphans, {vf}.vf_at_risk,"
-	" {vf}.vf_progress", "vf_scan"}
+		" {vf}.vf_usage, {vf}.vf_s3_usage, {vf}.vf_s3_missing,"
+		" {vf}.vf_s3_orphans, {vf}.vf_at_risk, {vf}.vf_progress",
+	"vf_scan"}
 };
 
 static void

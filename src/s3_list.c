@@ -188,19 +188,20 @@ make_query(const VfS3Page *page, char *query)
 	{
 		if (page->after_len > 0)
 			fits = vf_s3_add_parameter(query, "&key-marker=", page->after,
-								 page->after_len);
-		fits = fits && vf_s3_add_parameter(query, "&max-keys=", max, strlen(max));
+									   page->after_len);
+		fits = fits && vf_s3_add_parameter(query, "&max-keys=", max,
+										   strlen(max));
 		if (page->after_version[0] != '\0')
 			fits = fits && vf_s3_add_parameter(query, "&version-id-marker=",
-										 page->after_version,
-										 strlen(page->after_version));
+											   page->after_version,
+											   strlen(page->after_version));
 		return fits && vf_s3_add_parameter(query, "&versions=", "", 0);
 	}
 	fits = vf_s3_add_parameter(query, "&list-type=", "2", 1) &&
 		vf_s3_add_parameter(query, "&max-keys=", max, strlen(max));
 	if (page->after_len > 0)
 		fits = fits && vf_s3_add_parameter(query, "&start-after=", page->after,
-									 page->after_len);
+										   page->after_len);
 	return fits;
 }
 

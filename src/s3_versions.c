@@ -102,12 +102,12 @@ send_page(VfS3Client *client, VfS3Listing *listing, const char *after)
 
 	if (after[0] != '\0')
 		fits = vf_s3_add_parameter(query, "&key-marker=", listing->key,
-							 listing->len);
+								   listing->len);
 	fits = fits && vf_s3_add_parameter(query, "&max-keys=", "1000", 4) &&
 		vf_s3_add_parameter(query, "&prefix=", listing->key, listing->len);
 	if (after[0] != '\0')
 		fits = fits && vf_s3_add_parameter(query, "&version-id-marker=", after,
-									 strlen(after));
+										   strlen(after));
 	fits = fits && vf_s3_add_parameter(query, "&versions=", "", 0);
 	exchange = MemoryContextAllocZero(client->cxt, sizeof(VfS3Exchange));
 	exchange->listing = listing;

@@ -67,7 +67,6 @@ typedef struct Scan
 	const VfScanOptions *opt;
 	VfScanResult *result;
 	VfBucket   *bucket;
-	int			bucket_id;
 	VfS3Client *client;
 	VfScan		scan;
 	Lane	   *lanes;
@@ -144,7 +143,7 @@ look_at_versioning(Scan *s, bool *versions)
 static char **
 find_boundaries(const Scan *s, int *n)
 {
-	char	  **boundaries = vf_inventory_split(s->bucket_id,
+	char	  **boundaries = vf_inventory_split(s->bucket->id,
 												vf_s3_concurrency, n);
 	List	   *prefixes = vf_settings_list(vf_deletable_prefixes);
 	ListCell   *lc;
@@ -185,7 +184,7 @@ begin(Scan *s, bool versions)
 	char	  **boundaries;
 	int			n;
 
-	switch (vf_scanlog_take(s->bucket_id, now - MAX_AGE, lease_end(),
+	switch (vf_scanlog_take(s->bucket->id, now - MAX_AGE, lease_end(),
 							&s->scan))
 	{
 		case VF_SCAN_TAKEN:
@@ -197,9 +196,9 @@ begin(Scan *s, bool versions)
 		case VF_SCAN_NONE:
 			break;
 	}
-	vf_inventory_keep_only(s->bucket_id);
+	vf_inventory_keep_only(s->bucket->id);
 	boundaries = find_boundaries(s, &n);
-	if (!vf_scanlog_begin(s->bucket_id, versions, boundaries, n,
+	if (!vf_scanlog_begin(s->bucket->id, versions, boundaries, n,
 						  store_time(&s->result->answer), lease_end(),
 						  &s->scan))
 	{
@@ -294,7 +293,7 @@ store_page(Scan *s, Lane *lane)
 				 errmsg("the scan is no longer this process's"),
 				 errdetail("It made no progress for more than %d seconds and another process went on with it, or its bucket was forgotten.",
 						   LEASE)));
-	vf_inventory_merge(s->bucket_id, s->scan.id, merge.low, merge.high,
+	vf_inventory_merge(s->bucket->id, s->scan.id, merge.low, merge.high,
 					   merge.objects, merge.n_objects);
 	vf_inventory_add_usage(s->scan.id, merge.usage, merge.n_usage);
 	vf_scanlog_store_part(&s->scan, lane->part);
@@ -467,7 +466,7 @@ fail_early(Scan *s)
 }
 
 static VfBucket *
-find_bucket(int *id)
+find_bucket(void)
 {
 	VfBucket   *bucket = vf_bucket_current();
 
@@ -476,7 +475,6 @@ find_bucket(int *id)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no bucket is registered"),
 				 errhint("Call vf_configure_bucket().")));
-	*id = bucket->id;
 	return bucket;
 }
 
@@ -485,7 +483,7 @@ run(Scan *s)
 {
 	bool		versions;
 
-	s->bucket = find_bucket(&s->bucket_id);
+	s->bucket = find_bucket();
 	s->client = vf_drain_cred_client(s->context, s->bucket, s->opt->tick,
 									 s->opt->tick_arg, &s->result->answer);
 	if (s->client == NULL)

@@ -72,7 +72,10 @@ extern void vf_scanlog_store_part(const VfScan *scan, const VfScanPart *part);
  */
 extern bool vf_scanlog_complete(const VfScan *scan);
 
-/* We stop here for now; code is NULL unless something failed. */
+/*
+ * Give the scan back before its end, for whoever goes on with it; code is NULL
+ * unless something failed.
+ */
 extern void vf_scanlog_release(const VfScan *scan, const char *code,
 							   const char *message);
 

@@ -19,7 +19,6 @@
 #include "watch.h"
 
 PG_FUNCTION_INFO_V1(vf_sql_s3_scan);
-PG_FUNCTION_INFO_V1(vf_sql_measure_storage);
 PG_FUNCTION_INFO_V1(vf_sql_find_missing);
 PG_FUNCTION_INFO_V1(vf_sql_find_orphans);
 PG_FUNCTION_INFO_V1(vf_sql_find_at_risk);
@@ -67,31 +66,6 @@ vf_sql_s3_scan(PG_FUNCTION_ARGS)
 			 r.complete ? errhint("See vf_s3_usage and vf_s3_missing.") :
 			 errhint("The next call goes on; see vf_progress.")));
 	PG_RETURN_VOID();
-}
-
-Datum
-vf_sql_measure_storage(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	VfWatchStorage *rows;
-	int			n;
-
-	InitMaterializedSRF(fcinfo, 0);
-	vf_db_open(false);
-	rows = vf_watch_measure(&n);
-	for (int i = 0; i < n; i++)
-	{
-		Datum		values[3] = {
-			CStringGetTextDatum(rows[i].type),
-			Int64GetDatum(rows[i].objects), Int64GetDatum(rows[i].bytes)
-		};
-		bool		nulls[3] = {false, false, false};
-
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
-							 nulls);
-	}
-	vf_db_close();
-	return (Datum) 0;
 }
 
 /* A VfWatchRow. */

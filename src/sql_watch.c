@@ -97,10 +97,12 @@ vf_sql_count_storage(PG_FUNCTION_ARGS)
 	rows = vf_watch_storage(&n);
 	for (int i = 0; i < n; i++)
 	{
-		Datum		values[2] = {
-			CStringGetTextDatum(rows[i].type), Int64GetDatum(rows[i].keys)
+		Datum		values[4] = {
+			CStringGetTextDatum(rows[i].type), Int64GetDatum(rows[i].keys),
+			Int64GetDatum(rows[i].objects), Int64GetDatum(rows[i].bytes)
 		};
-		bool		nulls[2] = {false, false};
+		bool		nulls[4] = {false, false, !rows[i].scanned,
+		!rows[i].scanned};
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);

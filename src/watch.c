@@ -162,35 +162,8 @@ VfWatchStorage *
 vf_watch_storage(int *n)
 {
 	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
-	VfWatchStorage *rows;
-	VfDbName	extra[] = {{"keys", NULL}, {NULL, NULL}};
-
-	extra[0].text = all_keys(source);
-	*n = (int) run_as_owner(source,
-							STORAGE_TYPES
-							" SELECT t.type, pg_catalog.count(k.k)"
-							" FROM (SELECT DISTINCT type, o FROM p"
-							" UNION ALL VALUES ('other', 9)) t"
-							" LEFT JOIN (SELECT k.k, coalesce(p.type, 'other')"
-							" AS type FROM ({keys}) k LEFT JOIN p"
-							" ON pg_catalog.starts_with(k.k, p.prefix)"
-							" WHERE k.k <> '') k ON k.type = t.type"
-							" GROUP BY t.type, t.o ORDER BY t.o", extra);
-	rows = palloc0(sizeof(VfWatchStorage) * Max(*n, 1));
-	for (int i = 0; i < *n; i++)
-	{
-		rows[i].type = vf_db_text(i, 0);
-		rows[i].keys = vf_db_int(i, 1);
-	}
-	return rows;
-}
-
-VfWatchStorage *
-vf_watch_measure(int *n)
-{
-	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
-	VfWatchStorage *rows;
 	VfBucket   *bucket = vf_bucket_current();
+	VfWatchStorage *rows;
 	VfDbName	extra[] = {
 		{"keys", NULL}, {"bucket", NULL}, {NULL, NULL}
 	};
@@ -200,28 +173,33 @@ vf_watch_measure(int *n)
 	extra[1].text = psprintf("%d", bucket == NULL ? 0 : bucket->id);
 	*n = (int) run_as_owner(source,
 							STORAGE_TYPES
-							", k AS (SELECT DISTINCT k.k"
-							" FROM ({keys}) k WHERE k.k <> ''),"
+							", k AS (SELECT k.k, pg_catalog.count(*) AS n"
+							" FROM ({keys}) k WHERE k.k <> '' GROUP BY k.k),"
 							" x AS (SELECT coalesce(p.type, 'other') AS type,"
-							" b.bytes FROM k JOIN {vf}.vf_object b"
-							" ON b.key = k.k AND b.bucket_id = {bucket}"
+							" k.n, b.bytes FROM k"
 							" LEFT JOIN p"
-							" ON pg_catalog.starts_with(k.k, p.prefix))"
-							" SELECT t.type, pg_catalog.count(x.bytes),"
-							" coalesce(pg_catalog.sum(x.bytes), 0)::int8"
-							" FROM (SELECT DISTINCT type FROM p"
-							" UNION ALL VALUES ('other')) t"
-							" LEFT JOIN x ON x.type = t.type"
-							" WHERE EXISTS (SELECT FROM {vf}.vf_scan"
+							" ON pg_catalog.starts_with(k.k, p.prefix)"
+							" LEFT JOIN {vf}.vf_object b"
+							" ON b.key = k.k AND b.bucket_id = {bucket})"
+							" SELECT t.type,"
+							" coalesce(pg_catalog.sum(x.n), 0)::int8,"
+							" pg_catalog.count(x.bytes),"
+							" coalesce(pg_catalog.sum(x.bytes), 0)::int8,"
+							" EXISTS (SELECT FROM {vf}.vf_scan"
 							" WHERE state = 'complete'"
 							" AND bucket_id = {bucket})"
-							" GROUP BY t.type", extra);
-	rows = palloc0(sizeof(VfWatchStorage) * Max(*n, 1));
+							" FROM (SELECT DISTINCT type, o FROM p"
+							" UNION ALL VALUES ('other', 9)) t"
+							" LEFT JOIN x ON x.type = t.type"
+							" GROUP BY t.type, t.o ORDER BY t.o", extra);
+	rows = palloc(sizeof(VfWatchStorage) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 	{
 		rows[i].type = vf_db_text(i, 0);
-		rows[i].objects = vf_db_int(i, 1);
-		rows[i].bytes = vf_db_int(i, 2);
+		rows[i].keys = vf_db_int(i, 1);
+		rows[i].objects = vf_db_int(i, 2);
+		rows[i].bytes = vf_db_int(i, 3);
+		rows[i].scanned = vf_db_bool(i, 4);
 	}
 	return rows;
 }

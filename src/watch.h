@@ -36,14 +36,12 @@ typedef struct VfWatchStorage
 {
 	char	   *type;
 	int64		keys;
-	int64		objects;		/* of vf_watch_measure() only */
+	int64		objects;		/* that the last complete scan found of them */
 	int64		bytes;
+	bool		scanned;		/* there was one */
 } VfWatchStorage;
 
 extern VfWatchStorage *vf_watch_storage(int *n);
-
-/* The types again, by the last complete scan; none before the first. */
-extern VfWatchStorage *vf_watch_measure(int *n);
 
 /*
  * References whose object the last complete scan did not find: table, column,

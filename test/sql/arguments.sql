@@ -90,7 +90,6 @@ SELECT count(t.add(name, pattern, kind)) FROM (VALUES
 	('vf_purge_preview', '%s', 'numbers'),
 	('vf_drain', '%s', 'numbers'),
 	('vf_s3_scan', '%s', 'numbers'),
-	('vf_measure_storage', '%s', 'numbers'),
 	('vf_find_missing', '%s', 'numbers'),
 	('vf_find_orphans', '%s', 'numbers'),
 	('vf_find_at_risk', '%s', 'numbers'),

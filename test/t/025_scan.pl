@@ -150,8 +150,13 @@ like(scan(), qr/the scan stopped: AccessDenied.*HINT/s,
 is( sql($node, q{SELECT outcome, error LIKE 'AccessDenied%' FROM vf_run
 		WHERE kind = 'scan' ORDER BY id DESC LIMIT 1}),
 	'failed|t', 'P10: on record');
+is( sql($node, q{SELECT firing, value LIKE 'AccessDenied%' FROM vf_alerts
+		WHERE alert = 'scan'}),
+	't|t', 'P10: an alert says so');
 $peer->ctl('clear');
 scan();
+is(sql($node, q{SELECT firing FROM vf_alerts WHERE alert = 'scan'}),
+	'f', 'until a scan works');
 is_deeply(known(), held(), 'and the next goes on');
 
 # An answer that cannot be one of this list is asked for again, not believed.
