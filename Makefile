@@ -11,6 +11,7 @@ OBJS = \
 	src/sql_watch.o \
 	src/sql_undo.o \
 	src/sql_scan.o \
+	src/sql_orphans.o \
 	src/sql_rights.o \
 	src/worker.o \
 	src/worker_launch.o \
@@ -31,11 +32,13 @@ OBJS = \
 	src/drain_send.o \
 	src/drain_judge.o \
 	src/drain_versions.o \
+	src/drain_orphans.o \
 	src/drain_client.o \
 	src/drain_lookup.o \
 	src/drain_cred.o \
 	src/scan.o \
 	src/scan_page.o \
+	src/orphans.o \
 	src/lease.o \
 	src/lease_take.o \
 	src/check.o \
@@ -48,6 +51,7 @@ OBJS = \
 	src/source_find.o \
 	src/source_rules.o \
 	src/source_refs.o \
+	src/source_added.o \
 	src/source_guard.o \
 	src/source_rows.o \
 	src/undo.o \
@@ -63,6 +67,7 @@ OBJS = \
 	src/sweep.o \
 	src/s3.o \
 	src/s3_delete.o \
+	src/s3_heads.o \
 	src/s3_versions.o \
 	src/s3_list.o \
 	src/s3_probe.o \

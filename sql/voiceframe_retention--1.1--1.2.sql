@@ -13,7 +13,7 @@ SELECT pg_catalog.pg_extension_config_dump('vf_bucket_id_seq', '');
 
 ALTER TABLE vf_run DROP CONSTRAINT vf_run_kind_check;
 ALTER TABLE vf_run ADD CONSTRAINT vf_run_kind_check
-	CHECK (kind IN ('purge', 'drain', 'undo', 'erase', 'scan'));
+	CHECK (kind IN ('purge', 'drain', 'undo', 'erase', 'scan', 'orphans'));
 ALTER TABLE vf_run ADD COLUMN objects bigint NOT NULL DEFAULT 0;
 COMMENT ON COLUMN vf_run.objects IS 'objects and versions that a scan listed in this run';
 
@@ -42,6 +42,8 @@ CREATE TABLE vf_scan (
 ALTER SEQUENCE vf_scan_id_seq OWNED BY vf_scan.id;
 CREATE UNIQUE INDEX vf_scan_running ON vf_scan (bucket_id) WHERE state = 'running';
 CREATE INDEX vf_scan_complete ON vf_scan (bucket_id, id) WHERE state = 'complete';
+-- An entry of the outbox may outlive a dump: no scan may have its number again.
+SELECT pg_catalog.pg_extension_config_dump('vf_scan_id_seq', '');
 COMMENT ON TABLE vf_scan IS
 	'scans of a bucket by vf_s3_scan(); one that was cut off goes on at its last page';
 COMMENT ON COLUMN vf_scan.versions IS
@@ -167,6 +169,67 @@ FROM vf_find_orphans() o;
 COMMENT ON VIEW vf_s3_orphans IS
 	'objects that no row, undo row or outbox entry references: unchanged in two complete scans at least a day apart, older than voiceframe.orphan_grace, under voiceframe.orphan_prefixes';
 
+CREATE TABLE vf_reference (
+	table_schema text NOT NULL,
+	table_name text NOT NULL,
+	column_name text NOT NULL,
+	table_oid oid NOT NULL,
+	waived boolean NOT NULL,
+	reason text CHECK (waived = (reason IS NOT NULL)),
+	noted_by text NOT NULL,
+	noted_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	PRIMARY KEY (table_schema, table_name, column_name)
+);
+SELECT pg_catalog.pg_extension_config_dump('vf_reference', '');
+COMMENT ON TABLE vf_reference IS
+	'columns beside those of sessions and orders that reference S3 objects, or that somebody has said do not';
+COMMENT ON COLUMN vf_reference.waived IS
+	'it holds no keys of the bucket: reason says why';
+
+CREATE FUNCTION vf_add_reference(table_name regclass, column_name text)
+RETURNS bigint
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_add_reference';
+COMMENT ON FUNCTION vf_add_reference(regclass, text) IS
+	'objects named by this column of text or text[] are never deleted; the table is owned by the owner of sessions; returns how many keys it holds; superuser or owner of the sessions table';
+CREATE FUNCTION vf_waive_reference(table_name regclass, column_name text, reason text)
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_waive_reference';
+COMMENT ON FUNCTION vf_waive_reference(regclass, text, text) IS
+	'this column, named like one of keys, references no object of the bucket; superuser only';
+CREATE FUNCTION vf_drop_reference(table_name text, column_name text)
+RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_drop_reference';
+COMMENT ON FUNCTION vf_drop_reference(text, text) IS
+	'forgets what vf_add_reference() or vf_waive_reference() noted, also of a table that is gone; false if there was nothing; superuser only';
+
+CREATE FUNCTION vf_find_references(
+	OUT table_name text, OUT column_name text, OUT state text)
+RETURNS SETOF record
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_find_references';
+COMMENT ON FUNCTION vf_find_references() IS
+	'columns that reference S3 objects or are named as if they did';
+CREATE VIEW vf_references AS
+SELECT f.table_name, f.column_name, f.state FROM vf_find_references() f;
+COMMENT ON VIEW vf_references IS
+	'columns that reference S3 objects: registered with sessions and orders, or added; waived; unknown: named like one, keeps orphans from being deleted; gone: stops all that deletes';
+
+CREATE FUNCTION vf_s3_delete_orphans(
+	dry_run boolean DEFAULT true, max_objects integer DEFAULT 100000,
+	confirm bigint DEFAULT NULL,
+	OUT prefix text, OUT objects bigint, OUT bytes bigint, OUT queued bigint)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_delete_orphans';
+COMMENT ON FUNCTION vf_s3_delete_orphans(boolean, integer, bigint) IS
+	'puts the objects of vf_s3_orphans into the outbox, by prefix; a dry run unless told otherwise; confirm: a number above voiceframe.orphan_brake_percent that a superuser allows once; superuser or owner of the sessions table';
+ALTER TABLE vf_outbox ADD COLUMN orphan_scan bigint;
+COMMENT ON COLUMN vf_outbox.orphan_scan IS
+	'of orphans: the scan that had seen them as they are; they go only while they still are';
+
 CREATE FUNCTION vf_find_at_risk(
 	OUT session_id text, OUT status text, OUT column_name text, OUT key text,
 	OUT deadline timestamptz, OUT found boolean)
@@ -245,7 +308,8 @@ SELECT r.id, r.kind, r.caller, r.outcome,
 			'%s expired, %s unpaid, %s keys; kept %s, put off %s', r.expired,
 			r.unpaid, r.keys_queued, r.kept_paid, r.put_off)
 		WHEN r.kind = 'undo' THEN pg_catalog.format('%s put back', r.restored)
-		WHEN r.kind = 'erase' THEN pg_catalog.format('%s keys queued', r.keys_queued)
+		WHEN r.kind IN ('erase', 'orphans') THEN pg_catalog.format('%s keys queued',
+			r.keys_queued)
 		WHEN r.kind = 'scan' THEN pg_catalog.format('%s objects listed', r.objects)
 		ELSE pg_catalog.format('%s confirmed, %s again, %s dead, %s cancelled',
 			r.keys_confirmed, r.keys_again, r.keys_dead, r.keys_cancelled)
@@ -358,7 +422,10 @@ FROM (VALUES
 ) a (alert, firing, value, threshold, what_to_do);
 
 REVOKE ALL ON vf_scan, vf_scan_part, vf_object, vf_usage, vf_s3_usage, vf_s3_missing,
-	vf_s3_orphans, vf_at_risk, vf_progress FROM PUBLIC;
+	vf_s3_orphans, vf_at_risk, vf_progress, vf_reference, vf_references FROM PUBLIC;
+REVOKE ALL ON FUNCTION vf_add_reference(regclass, text),
+	vf_waive_reference(regclass, text, text), vf_drop_reference(text, text),
+	vf_find_references(), vf_s3_delete_orphans(boolean, integer, bigint) FROM PUBLIC;
 REVOKE ALL ON SEQUENCE vf_scan_id_seq, vf_bucket_id_seq FROM PUBLIC;
 REVOKE ALL ON FUNCTION vf_find_missing(), vf_find_orphans(),
 	vf_find_at_risk(), vf_count_at_risk() FROM PUBLIC;

@@ -117,6 +117,15 @@ vf_db_arg_null(VfDbArgs *args, Oid type)
 }
 
 void
+vf_db_arg_id(VfDbArgs *args, int64 value)
+{
+	if (value == 0)
+		vf_db_arg_null(args, INT8OID);
+	else
+		vf_db_arg(args, INT8OID, Int64GetDatum(value));
+}
+
+void
 vf_db_arg_text(VfDbArgs *args, const char *value)
 {
 	if (value == NULL)

@@ -42,6 +42,8 @@ typedef struct VfDbArgs
 
 extern void vf_db_arg(VfDbArgs *args, Oid type, Datum value);
 extern void vf_db_arg_null(VfDbArgs *args, Oid type);
+/* int8; 0 gives a null */
+extern void vf_db_arg_id(VfDbArgs *args, int64 value);
 /* text; NULL gives a null */
 extern void vf_db_arg_text(VfDbArgs *args, const char *value);
 /* text[] of text datums, palloc'd; n may be 0 */

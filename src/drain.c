@@ -199,6 +199,31 @@ typedef struct Claim
 } Claim;
 
 /*
+ * Orphans have the time that the keys of rows leave; one entry at a time, as
+ * each key is asked for by itself.
+ */
+static void
+take_entries(const Claim *c, TimestampTz now)
+{
+	VfWave	   *wave = c->wave;
+	VfOutboxClaim claim = {
+		.endpoint = c->bucket->endpoint,
+		.bucket = c->bucket->bucket,
+		.now = now,
+		.lease_until = wave->lease_until,
+		.max = c->versions ? 1 : vf_s3_concurrency
+	};
+
+	wave->entries = vf_outbox_claim(&claim, &wave->n);
+	if (wave->n > 0)
+		return;
+	claim.orphans = true;
+	claim.max = 1;
+	wave->entries = vf_outbox_claim(&claim, &wave->n);
+	wave->orphans = wave->n > 0;
+}
+
+/*
  * Lease the next entries and cancel the keys that live rows reference: a
  * VfDbBody.  Leaves the wave empty if there is nothing to do.
  */
@@ -213,14 +238,14 @@ claim(void *arg)
 
 	vf_source_recheck(d->source);
 	wave->lease_until = now + VF_WAVE_LEASE * USECS_PER_SEC;
-	wave->entries = vf_outbox_claim(bucket->endpoint, bucket->bucket, now,
-									wave->lease_until,
-									c->versions ? 1 : vf_s3_concurrency,
-									&wave->n);
+	take_entries(c, now);
 	if (wave->n == 0)
 		return;
 	vf_wave_defer_undo(wave);
 	vf_wave_cancel_outside(wave, &d->result->counts.cancelled);
+	if (wave->orphans)
+		vf_wave_cancel_changed(wave, bucket->id,
+							   &d->result->counts.cancelled);
 	vf_wave_cancel_referenced(wave, d->source,
 							  &d->result->counts.cancelled);
 	vf_wave_prepare(wave);
@@ -253,26 +278,35 @@ show_in_flight(Drain *d, int64 keys)
 
 /* A VfDbBody. */
 static void
-expand_versions(void *arg)
+expand(void *arg)
 {
 	Claim	   *c = arg;
 
 	vf_source_recheck(c->drain->source);
-	vf_wave_expand_versions(c->wave, c->drain->source);
+	if (c->wave->orphans)
+		vf_wave_expand_orphans(c->wave, c->drain->source);
+	else
+		vf_wave_expand_versions(c->wave, c->drain->source);
 }
 
-/* Put the versions of each key in its place. */
+/*
+ * Put the versions of each key in its place, or what an orphan is by now.  An
+ * orphan leaves its versions under a marker: whoever took it for one may err.
+ */
 static void
-list_versions(Claim *c, VfS3Client *client)
+ask_first(Claim *c, VfS3Client *client)
 {
 	Drain	   *d = c->drain;
 	ErrorData  *error;
 
-	d->stop = !vf_wave_list_versions(c->wave, client, d->opt->tick,
-									 d->opt->tick_arg);
+	d->stop = c->wave->orphans ?
+		!vf_wave_ask_orphans(c->wave, client, d->opt->tick,
+							 d->opt->tick_arg) :
+		!vf_wave_list_versions(c->wave, client, d->opt->tick,
+							   d->opt->tick_arg);
 	if (d->stop)
 		return;
-	error = vf_db_try(expand_versions, c);
+	error = vf_db_try(expand, c);
 	if (error != NULL)
 		fail(d, error);
 	vf_db_commit();
@@ -340,8 +374,8 @@ run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket, VfPace *pace,
 		return false;
 	vf_db_assert_idle("the drain");
 	show_in_flight(d, vf_wave_keys(&wave));
-	if (versions)
-		list_versions(&c, client);
+	if (versions || wave.orphans)
+		ask_first(&c, client);
 	if (!d->stop)
 		d->stop = !vf_wave_send(&wave, client, d->opt->tick,
 								d->opt->tick_arg);

@@ -46,7 +46,11 @@ judge_key(const VfOutboxEntry *entry, VfKeyOutcome *o, const VfS3Key *k)
 			vf_wave_set_outcome(o, VF_FATE_CONFIRMED, NULL, NULL);
 			return;
 		case VF_S3_KEY_FINAL:
-			vf_wave_set_outcome(o, VF_FATE_DEAD, k->code, k->message);
+			if (k->etag != NULL && strcmp(k->code, "PreconditionFailed") == 0)
+				vf_wave_set_outcome(o, VF_FATE_CANCELLED, VF_ORPHAN_CHANGED,
+									VF_ORPHAN_CHANGED_MESSAGE);
+			else
+				vf_wave_set_outcome(o, VF_FATE_DEAD, k->code, k->message);
 			return;
 		case VF_S3_KEY_PASSING:
 		case VF_S3_BATCH:

@@ -118,7 +118,9 @@ drop(VfOutboxEntry *entry, const bool *marked, const char *code,
 void
 vf_wave_cancel_outside(VfWave *wave, int64 *cancelled)
 {
-	List	   *prefixes = vf_settings_list(vf_deletable_prefixes);
+	List	   *prefixes = vf_settings_list(wave->orphans ?
+											vf_orphan_prefixes :
+											vf_deletable_prefixes);
 
 	for (int i = 0; i < wave->n; i++)
 	{
@@ -133,8 +135,9 @@ vf_wave_cancel_outside(VfWave *wave, int64 *cancelled)
 			any |= marked[k];
 		}
 		if (any)
-			drop(entry, marked, "OutsidePrefixes", VF_OUTSIDE_MESSAGE,
-				 cancelled);
+			drop(entry, marked, "OutsidePrefixes", wave->orphans ?
+				 "the key is not under voiceframe.orphan_prefixes" :
+				 VF_OUTSIDE_MESSAGE, cancelled);
 	}
 }
 
@@ -175,4 +178,52 @@ vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
 			drop(entry, marked, VF_REFERENCED, VF_REFERENCED_MESSAGE,
 				 cancelled);
 	}
+}
+
+/* ---- another look ---- */
+
+static bool
+has_text(char *const *sorted, int n, const char *text)
+{
+	return bsearch(&text, sorted, n, sizeof(char *), pg_qsort_strcmp) != NULL;
+}
+
+/* Keys that a purged row names which can still be put back, sorted. */
+static char **
+undo_keys(char *const *keys, int n, int *found)
+{
+	VfUndoKey  *named = vf_undo_named(keys, n, found);
+	char	  **result = palloc(sizeof(char *) * Max(*found, 1));
+	TimestampTz now = GetCurrentTimestamp();
+	int			open = 0;
+
+	for (int i = 0; i < *found; i++)
+		if (named[i].until > now)
+			result[open++] = named[i].key;
+	*found = open;
+	qsort(result, open, sizeof(char *), pg_qsort_strcmp);
+	return result;
+}
+
+void
+vf_wave_look_again(const VfSource *source, char *const *keys, int n,
+				   VfWaveLook *look)
+{
+	look->referenced = vf_source_referenced(source, keys, n,
+											&look->n_referenced);
+	qsort(look->referenced, look->n_referenced, sizeof(char *),
+		  pg_qsort_strcmp);
+	look->undo = undo_keys(keys, n, &look->n_undo);
+}
+
+bool
+vf_wave_still_goes(const VfWaveLook *look, const char *key, VfKeyOutcome *o)
+{
+	if (has_text(look->referenced, look->n_referenced, key))
+	{
+		vf_wave_set_outcome(o, VF_FATE_CANCELLED, VF_REFERENCED,
+							VF_REFERENCED_MESSAGE);
+		return false;
+	}
+	return !has_text(look->undo, look->n_undo, key);
 }

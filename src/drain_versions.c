@@ -15,7 +15,6 @@
 
 #include "drain_wave_internal.h"
 #include "settings.h"
-#include "undo.h"
 
 /* The list of a key, and where the key stands. */
 struct VfWaveListing
@@ -101,29 +100,6 @@ is_settled(VfWave *wave, const VfWaveListing *l)
 	return true;
 }
 
-static bool
-has_text(char *const *sorted, int n, const char *text)
-{
-	return bsearch(&text, sorted, n, sizeof(char *), pg_qsort_strcmp) != NULL;
-}
-
-/* Keys that a purged row names which can still be put back, sorted. */
-static char **
-undo_keys(char *const *keys, int n, int *found)
-{
-	VfUndoKey  *named = vf_undo_named(keys, n, found);
-	char	  **result = palloc(sizeof(char *) * Max(*found, 1));
-	TimestampTz now = GetCurrentTimestamp();
-	int			open = 0;
-
-	for (int i = 0; i < *found; i++)
-		if (named[i].until > now)
-			result[open++] = named[i].key;
-	*found = open;
-	qsort(result, open, sizeof(char *), pg_qsort_strcmp);
-	return result;
-}
-
 void
 vf_wave_expand_versions(VfWave *wave, const VfSource *source)
 {
@@ -131,11 +107,8 @@ vf_wave_expand_versions(VfWave *wave, const VfSource *source)
 	VfWaveListing **open = palloc(sizeof(VfWaveListing *) *
 								  Max(wave->n_listings, 1));
 	char	  **keys = palloc(sizeof(char *) * Max(wave->n_listings, 1));
-	char	  **referenced;
-	char	  **undo;
+	VfWaveLook	look;
 	int			n = 0;
-	int			n_referenced;
-	int			n_undo;
 
 	wave->pending = palloc(sizeof(int *) * Max(wave->n, 1));
 	for (int e = 0; e < wave->n; e++)
@@ -148,9 +121,7 @@ vf_wave_expand_versions(VfWave *wave, const VfSource *source)
 		keys[n] = unconstify(char *, key_of(wave, &wave->listings[i]));
 		open[n++] = &wave->listings[i];
 	}
-	referenced = vf_source_referenced(source, keys, n, &n_referenced);
-	qsort(referenced, n_referenced, sizeof(char *), pg_qsort_strcmp);
-	undo = undo_keys(keys, n, &n_undo);
+	vf_wave_look_again(source, keys, n, &look);
 	for (int i = 0; i < n; i++)
 	{
 		const VfWaveListing *l = open[i];
@@ -158,13 +129,7 @@ vf_wave_expand_versions(VfWave *wave, const VfSource *source)
 
 		if (i > 0 && l->entry != open[i - 1]->entry)
 			bulk = NULL;
-		if (has_text(referenced, n_referenced, keys[i]))
-		{
-			vf_wave_set_outcome(outcome_of(wave, l), VF_FATE_CANCELLED,
-								VF_REFERENCED, VF_REFERENCED_MESSAGE);
-			continue;
-		}
-		if (has_text(undo, n_undo, keys[i]))
+		if (!vf_wave_still_goes(&look, keys[i], outcome_of(wave, l)))
 			continue;
 		wave->pending[l->entry][l->position] = l->list.n;
 		for (int v = 0; v < l->list.n; v++)

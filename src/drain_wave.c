@@ -6,7 +6,8 @@
  * Each entry is one request, but for keys that XML cannot carry (one request
  * each, by path) and bodies that would grow too large for the bucket's pace.
  * drain_keep.c takes out the keys that must stay, drain_versions.c puts the
- * versions of a key in its place, drain_send.c sends, drain_judge.c judges.
+ * versions of a key in its place, drain_orphans.c asks what an orphan is by
+ * now, drain_send.c sends, drain_judge.c judges.
  *
  *-------------------------------------------------------------------------
  */
@@ -51,6 +52,7 @@ vf_wave_add_key(VfWave *wave, VfWaveRequest *r, const VfS3Key *key,
 	k->key = key->key;
 	k->len = key->len;
 	k->version = key->version;
+	k->etag = key->etag;
 	r->position[r->del.nkeys++] = position;
 	r->counts[vf_pace_place(wave->pace, k->key, k->len)]++;
 	r->bytes += (int) vf_wave_key_bytes(k);
@@ -73,6 +75,8 @@ vf_wave_key_bytes(const VfS3Key *key)
 
 	if (key->version != NULL)
 		bytes += strlen(key->version) + strlen("<VersionId></VersionId>");
+	if (key->etag != NULL)
+		bytes += strlen(key->etag) + strlen("<ETag>&quot;&quot;</ETag>");
 	return bytes;
 }
 

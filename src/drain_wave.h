@@ -53,6 +53,13 @@ typedef struct VfWave
 	int			n_listings;
 	int		  **pending;		/* per entry, per key: not known to be gone */
 
+	/* orphans, of a single entry (drain_orphans.c) */
+	bool		orphans;
+	struct VfInventoryObject *known;	/* as the scans saw them, sorted */
+	int			n_known;
+	VfS3Head   *heads;
+	int			n_heads;
+
 	/* what the bucket had to say */
 	bool		answered;		/* at least one request was carried out */
 	VfS3Answer	bucket_failure; /* code "" if none */
@@ -80,6 +87,18 @@ extern void vf_wave_prepare(VfWave *wave);
 extern bool vf_wave_list_versions(VfWave *wave, VfS3Client *client,
 								  VfHttpTick tick, void *arg);
 extern void vf_wave_expand_versions(VfWave *wave, const VfSource *source);
+
+/*
+ * A wave of orphans: in the claiming transaction cancel what the last scan
+ * did not find as it was; with no transaction open ask the store for each;
+ * false if tick stopped it.  Then, in a new one, leave out what has changed or
+ * is named meanwhile, and make the requests anew, each key with its ETag.
+ */
+extern void vf_wave_cancel_changed(VfWave *wave, int bucket_id,
+								   int64 *cancelled);
+extern bool vf_wave_ask_orphans(VfWave *wave, VfS3Client *client,
+								VfHttpTick tick, void *arg);
+extern void vf_wave_expand_orphans(VfWave *wave, const VfSource *source);
 
 /* Keys in the wave's requests. */
 extern int64 vf_wave_keys(const VfWave *wave);

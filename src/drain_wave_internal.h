@@ -16,6 +16,11 @@
 /* The code of what there was no time for. */
 #define VF_WAVE_NOT_SENT "NotSent"
 
+/* Of an orphan that is none any more. */
+#define VF_ORPHAN_CHANGED "OrphanChanged"
+#define VF_ORPHAN_CHANGED_MESSAGE \
+	"the object is not the one that the scans saw"
+
 /* Of a key that must stay. */
 #define VF_REFERENCED "Referenced"
 #define VF_REFERENCED_MESSAGE \
@@ -36,6 +41,26 @@ extern void vf_wave_set_outcome(VfKeyOutcome *o, VfKeyFate fate,
 								const char *code, const char *message);
 /* Does a request that starts now end before the lease? */
 extern bool vf_wave_fits_lease(const VfWave *wave);
+
+/* drain_keep.c */
+
+/*
+ * Another look at what names the keys, for what came before the requests took
+ * its time.
+ */
+typedef struct VfWaveLook
+{
+	char	  **referenced;
+	int			n_referenced;
+	char	  **undo;			/* named by what can still be put back */
+	int			n_undo;
+} VfWaveLook;
+
+extern void vf_wave_look_again(const VfSource *source, char *const *keys,
+							   int n, VfWaveLook *look);
+/* May the key go?  If not, its outcome says so or stays as it is. */
+extern bool vf_wave_still_goes(const VfWaveLook *look, const char *key,
+							   VfKeyOutcome *o);
 
 /* drain_send.c */
 

@@ -146,6 +146,33 @@ vf_inventory_split(int bucket_id, int n, int *n_boundaries)
 	return vf_db_texts(0, 0, n_boundaries);
 }
 
+VfInventoryObject *
+vf_inventory_find(int bucket_id, int64 scan_id, char *const *keys, int n,
+				  int *found)
+{
+	VfDbArgs	args = {0};
+	VfDbSection section;
+	VfInventoryObject *objects;
+
+	vf_db_arg(&args, INT4OID, Int32GetDatum(bucket_id));
+	vf_db_arg(&args, INT8OID, Int64GetDatum(scan_id));
+	vf_db_arg_texts(&args, keys, n);
+	vf_db_enter_self(&section);
+	*found = (int) vf_db_runf("SELECT key, etag, modified"
+							  " FROM {vf}.vf_object WHERE bucket_id = $1"
+							  " AND scan_id <= $2 AND key = ANY ($3)"
+							  " ORDER BY key", &args);
+	vf_db_leave(&section);
+	objects = palloc0(sizeof(VfInventoryObject) * Max(*found, 1));
+	for (int i = 0; i < *found; i++)
+	{
+		objects[i].key = vf_db_text(i, 0);
+		objects[i].etag = vf_db_text(i, 1);
+		objects[i].modified = vf_db_time(i, 2);
+	}
+	return objects;
+}
+
 void
 vf_inventory_keep_only(int bucket_id)
 {

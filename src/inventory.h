@@ -54,6 +54,14 @@ extern void vf_inventory_add_usage(int64 scan_id, const VfUsage *usage,
  */
 extern char **vf_inventory_split(int bucket_id, int n, int *n_boundaries);
 
+/*
+ * Those of the keys that no scan after this one saw change, in the order of
+ * their bytes: key, ETag and date alone are filled in.
+ */
+extern VfInventoryObject *vf_inventory_find(int bucket_id, int64 scan_id,
+											char *const *keys, int n,
+											int *found);
+
 /* Forget the scans and objects of all buckets but one; 0: of all. */
 extern void vf_inventory_keep_only(int bucket_id);
 

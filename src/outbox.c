@@ -35,21 +35,21 @@ run_for_number(const char *template, const VfDbArgs *args)
 /* ---- taking keys out ---- */
 
 VfOutboxEntry *
-vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
-				TimestampTz lease_until, int max, int *n)
+vf_outbox_claim(const VfOutboxClaim *claim, int *n)
 {
 	VfDbArgs	args = {0};
 	VfDbSection section;
 	VfOutboxEntry *entries;
 	int64		token = vf_server_token();
 
-	vf_db_arg_text(&args, endpoint);
-	vf_db_arg_text(&args, bucket);
-	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(now));
-	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(lease_until));
-	vf_db_arg(&args, INT4OID, Int32GetDatum(max));
+	vf_db_arg_text(&args, claim->endpoint);
+	vf_db_arg_text(&args, claim->bucket);
+	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(claim->now));
+	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(claim->lease_until));
+	vf_db_arg(&args, INT4OID, Int32GetDatum(claim->max));
 	vf_db_arg(&args, INT8OID, Int64GetDatum(token));
 	vf_db_arg(&args, INT4OID, Int32GetDatum(MyProcPid));
+	vf_db_arg(&args, BOOLOID, BoolGetDatum(claim->orphans));
 
 	vf_db_enter_self(&section);
 	*n = (int) vf_db_runf("WITH pick AS MATERIALIZED ("
@@ -58,6 +58,7 @@ vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
 						  " AND next_attempt_at <= $3"
 						  " AND coalesce(not_before <= $3, true)"
 						  " AND endpoint = $1 AND bucket = $2"
+						  " AND (orphan_scan IS NOT NULL) = $8"
 						  " ORDER BY next_attempt_at, id LIMIT $5"
 						  " FOR UPDATE SKIP LOCKED)"
 						  " UPDATE {vf}.vf_outbox o SET state = 'claimed',"
@@ -66,7 +67,7 @@ vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
 						  " claimed_at = coalesce(o.claimed_at, $3)"
 						  " FROM pick WHERE o.id = pick.id"
 						  " RETURNING o.id, o.attempts::int8, o.keys,"
-						  " o.claimed_at = $3", &args);
+						  " o.claimed_at = $3, o.orphan_scan", &args);
 	vf_db_leave(&section);
 
 	entries = palloc0(sizeof(VfOutboxEntry) * Max(*n, 1));
@@ -77,6 +78,7 @@ vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
 		entries[i].attempts = (int) vf_db_int(i, 1);
 		entries[i].keys = vf_db_texts(i, 2, &entries[i].nkeys);
 		entries[i].first_claim = vf_db_bool(i, 3);
+		entries[i].orphan_scan = vf_db_int(i, 4);
 	}
 	return entries;
 }
@@ -92,7 +94,8 @@ same_row(const VfKeyOutcome *a, const VfKeyOutcome *b)
 /*
  * Insert the keys that share outcome i's row, as what becomes of them.  The
  * new entry keeps what the settled one had, which comes in args ($1 run,
- * $2 endpoint, $3 bucket, $4 queued_at, $5 claimed_at, $6 undo_batch).
+ * $2 endpoint, $3 bucket, $4 queued_at, $5 claimed_at, $6 undo_batch, $7
+ * orphan_scan).
  */
 static void
 insert_rest(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes, int i,
@@ -131,10 +134,10 @@ insert_rest(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes, int i,
 	vf_db_arg_text(&args, o->code);
 	vf_db_arg_text(&args, o->message);
 	vf_db_runf("INSERT INTO {vf}.vf_outbox (run_id, endpoint, bucket,"
-			   " queued_at, claimed_at, undo_batch, keys, nkeys, state,"
-			   " attempts, next_attempt_at, last_error_code, last_error)"
-			   " VALUES ($1, $2, $3, $4, $5, $6, $7,"
-			   " pg_catalog.cardinality($7), $8, $9, $10, $11, $12)", &args);
+			   " queued_at, claimed_at, undo_batch, orphan_scan, keys, nkeys,"
+			   " state, attempts, next_attempt_at, last_error_code,"
+			   " last_error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8,"
+			   " pg_catalog.cardinality($8), $9, $10, $11, $12, $13)", &args);
 }
 
 /* Take the entry out if the lease still holds; its values go to args. */
@@ -148,17 +151,15 @@ remove_claimed(const VfOutboxEntry *entry, VfDbArgs *rest)
 	if (vf_db_runf("DELETE FROM {vf}.vf_outbox"
 				   " WHERE id = $1 AND lease_token = $2 AND state = 'claimed'"
 				   " RETURNING run_id, endpoint, bucket, queued_at,"
-				   " claimed_at, undo_batch", &args) == 0)
+				   " claimed_at, undo_batch, orphan_scan", &args) == 0)
 		return false;
 	vf_db_arg(rest, INT8OID, Int64GetDatum(vf_db_int(0, 0)));
 	vf_db_arg_text(rest, vf_db_text(0, 1));
 	vf_db_arg_text(rest, vf_db_text(0, 2));
 	vf_db_arg(rest, TIMESTAMPTZOID, TimestampTzGetDatum(vf_db_time(0, 3)));
 	vf_db_arg(rest, TIMESTAMPTZOID, TimestampTzGetDatum(vf_db_time(0, 4)));
-	if (vf_db_is_null(0, 5))
-		vf_db_arg_null(rest, INT8OID);
-	else
-		vf_db_arg(rest, INT8OID, Int64GetDatum(vf_db_int(0, 5)));
+	vf_db_arg_id(rest, vf_db_int(0, 5));
+	vf_db_arg_id(rest, vf_db_int(0, 6));
 	return true;
 }
 
@@ -244,11 +245,12 @@ split_row(int64 id, char *const *moved, int n_moved, char *const *rest,
 	vf_db_arg_texts(&args, moved, n_moved);
 	vf_db_runf("INSERT INTO {vf}.vf_outbox (state, last_error_code,"
 			   " last_error, next_attempt_at, run_id, endpoint, bucket,"
-			   " queued_at, attempts, claimed_at, undo_batch, not_before, keys,"
-			   " nkeys)"
+			   " queued_at, attempts, claimed_at, undo_batch, orphan_scan,"
+			   " not_before, keys, nkeys)"
 			   " SELECT $1, $2, $3, coalesce($4, pg_catalog.clock_timestamp()),"
 			   " run_id, endpoint, bucket, queued_at, attempts, claimed_at,"
-			   " undo_batch, CASE WHEN $1 = 'cancelled' OR $4 IS NOT NULL"
+			   " undo_batch, orphan_scan,"
+			   " CASE WHEN $1 = 'cancelled' OR $4 IS NOT NULL"
 			   " THEN not_before END, $6, pg_catalog.cardinality($6)"
 			   " FROM {vf}.vf_outbox WHERE id = $5 RETURNING id", &args);
 	new_id = vf_db_int(0, 0);

@@ -63,6 +63,12 @@ extern void vf_outbox_lock(int timeout_ms);
 extern void vf_outbox_pack_hold(VfOutboxPack *pack, TimestampTz not_before,
 								int64 undo_batch);
 
+/*
+ * What is written from now on are orphans, that this scan had seen as they
+ * are: keys under voiceframe.orphan_prefixes are queued.
+ */
+extern void vf_outbox_pack_orphans(VfOutboxPack *pack, int64 orphan_scan);
+
 /* Write the entries, in the caller's transaction. */
 extern void vf_outbox_pack_write(VfOutboxPack *pack, int64 *queued,
 								 int64 *cancelled);
@@ -78,19 +84,28 @@ typedef struct VfOutboxEntry
 	int64		token;			/* of the lease */
 	int			attempts;
 	bool		first_claim;	/* no request was made before this claim */
+	int64		orphan_scan;	/* of orphans: the scan that had seen them as
+								 * they are; 0: keys of rows that went */
 	int			nkeys;
 	char	  **keys;
 } VfOutboxEntry;
+
+typedef struct VfOutboxClaim
+{
+	const char *endpoint;
+	const char *bucket;
+	TimestampTz now;
+	TimestampTz lease_until;
+	bool		orphans;		/* entries of orphans, or those of rows */
+	int			max;
+} VfOutboxClaim;
 
 /*
  * Lease up to max entries of a bucket whose time has come, oldest first,
  * skipping those that others hold; an entry whose lease has ended counts as
  * waiting.  The caller commits before it acts on them.
  */
-extern VfOutboxEntry *vf_outbox_claim(const char *endpoint,
-									  const char *bucket, TimestampTz now,
-									  TimestampTz lease_until, int max,
-									  int *n);
+extern VfOutboxEntry *vf_outbox_claim(const VfOutboxClaim *claim, int *n);
 
 typedef enum VfKeyFate
 {

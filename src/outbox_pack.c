@@ -55,6 +55,7 @@ struct VfOutboxPack
 	const char *bucket;
 	TimestampTz not_before;		/* DT_NOBEGIN: at once */
 	int64		undo_batch;		/* 0: none */
+	int64		orphan_scan;	/* 0: none */
 	List	   *prefixes;
 	VfTexts		texts;			/* the keys themselves */
 	PackedKey  *keys;			/* and what is known of each */
@@ -92,6 +93,13 @@ vf_outbox_pack_hold(VfOutboxPack *pack, TimestampTz not_before,
 {
 	pack->not_before = not_before;
 	pack->undo_batch = undo_batch;
+}
+
+void
+vf_outbox_pack_orphans(VfOutboxPack *pack, int64 orphan_scan)
+{
+	pack->orphan_scan = orphan_scan;
+	pack->prefixes = vf_settings_list(vf_orphan_prefixes);
 }
 
 static bool
@@ -203,7 +211,7 @@ vf_outbox_pack_keep(VfOutboxPack *pack, const char *key, int len)
 enum
 {
 	NEW_RUN, NEW_ENDPOINT, NEW_BUCKET, NEW_STATE, NEW_CODE, NEW_MESSAGE,
-	NEW_NOT_BEFORE, NEW_BATCH, NEW_KEYS
+	NEW_NOT_BEFORE, NEW_BATCH, NEW_SCAN, NEW_KEYS
 };
 
 /* Insert one entry. */
@@ -218,9 +226,9 @@ insert_entry(VfOutboxPack *pack, VfDbArgs *args, Datum *keys, int n)
 		pack->insert =
 			vf_db_prepare("INSERT INTO {vf}.vf_outbox (run_id, endpoint,"
 						  " bucket, state, last_error_code, last_error,"
-						  " not_before, undo_batch, keys, nkeys,"
+						  " not_before, undo_batch, orphan_scan, keys, nkeys,"
 						  " next_attempt_at) VALUES ($1, $2, $3, $4, $5, $6,"
-						  " $7, $8, $9, pg_catalog.cardinality($9),"
+						  " $7, $8, $9, $10, pg_catalog.cardinality($10),"
 						  " coalesce($7, pg_catalog.clock_timestamp()))",
 						  args);
 	vf_db_run_plan(pack->insert, args);
@@ -260,10 +268,8 @@ write_kind(VfOutboxPack *pack, VfPackKind kind, const char *state,
 	else
 		vf_db_arg(&args, TIMESTAMPTZOID,
 				  TimestampTzGetDatum(pack->not_before));
-	if (pack->undo_batch == 0)
-		vf_db_arg_null(&args, INT8OID);
-	else
-		vf_db_arg(&args, INT8OID, Int64GetDatum(pack->undo_batch));
+	vf_db_arg_id(&args, pack->undo_batch);
+	vf_db_arg_id(&args, pack->orphan_scan);
 	for (int i = 0; i < pack->texts.n; i++)
 	{
 		text	   *key;

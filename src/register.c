@@ -75,12 +75,15 @@ static const struct
 	{"SELECT", owner_views, "vf_run"},
 	{"EXECUTE", "FUNCTION {vf}.vf_find_missing(),"
 	" {vf}.vf_find_orphans(), {vf}.vf_find_at_risk(),"
-	" {vf}.vf_count_at_risk()",
+	" {vf}.vf_count_at_risk(), {vf}.vf_find_references(),"
+	" {vf}.vf_add_reference(regclass, text),"
+	" {vf}.vf_s3_delete_orphans(boolean, integer, bigint)",
 	"vf_scan"},
 	{"EXECUTE", "PROCEDURE {vf}.vf_s3_scan(bigint)", "vf_scan"},
 	{"SELECT", "TABLE {vf}.vf_scan, {vf}.vf_scan_part, {vf}.vf_object,"
 		" {vf}.vf_usage, {vf}.vf_s3_usage, {vf}.vf_s3_missing,"
-		" {vf}.vf_s3_orphans, {vf}.vf_at_risk, {vf}.vf_progress",
+		" {vf}.vf_s3_orphans, {vf}.vf_at_risk, {vf}.vf_progress,"
+		" {vf}.vf_reference, {vf}.vf_references",
 	"vf_scan"}
 };
 

@@ -52,6 +52,7 @@ typedef struct VfS3Key
 	const char *key;			/* UTF-8 */
 	size_t		len;
 	const char *version;		/* NULL: whatever is there now */
+	const char *etag;			/* only while it is this; NULL: any */
 	VfS3Class	class;			/* VF_S3_OK: deleted, or was never there */
 	char		code[64];		/* "" when class is VF_S3_OK */
 	char		message[128];	/* for people; carries no key */
@@ -89,9 +90,10 @@ extern bool vf_s3_credentials_due(const VfS3Client *client, TimestampTz now);
 
 /*
  * Start a delete: DeleteObjects, or DELETE by path for a single key that
- * needs it.  The batch must outlive the request.  vf_s3_delete_wait returns
- * the next finished one, judged; NULL if none is in flight, or if tick
- * returned false: then all are abandoned, unjudged.
+ * needs it.  ETags go along until the store says that it knows no such
+ * condition: from then on they do not.  The batch must outlive the request.
+ * vf_s3_delete_wait returns the next finished one, judged; NULL if none is in
+ * flight, or if tick returned false: then all are abandoned, unjudged.
  */
 extern void vf_s3_delete_start(VfS3Client *client, VfS3Delete *batch);
 extern VfS3Delete *vf_s3_delete_wait(VfS3Client *client,
@@ -122,6 +124,32 @@ extern bool vf_s3_list_versions(VfS3Client *client, VfS3Listing *listings,
 								int n, int concurrency, int64 deadline,
 								VfHttpTick tick, void *arg);
 extern int64 vf_s3_clock_ms(void);
+
+/* What the store says of an object, without its content. */
+typedef struct VfS3Head
+{
+	const char *key;			/* UTF-8 */
+	size_t		len;
+	int			timeout_ms;
+	void	   *tag;			/* the caller's */
+
+	VfS3Answer	answer;			/* VF_S3_OK for a missing key too */
+	bool		done;			/* answered */
+	bool		exists;
+	char		etag[128];		/* as the store gave it */
+	bool		has_modified;
+	double		modified;		/* by the store's clock, s since 1970 */
+} VfS3Head;
+
+/*
+ * Ask for many, so many at a time, and none begun after the deadline
+ * (vf_s3_clock_ms()).  False if tick said to stop.  Nothing else may be in
+ * flight.  A HEAD's answer has no body, so a missing bucket looks like a
+ * missing key.
+ */
+extern bool vf_s3_heads(VfS3Client *client, VfS3Head *heads, int n,
+						int concurrency, int64 deadline, VfHttpTick tick,
+						void *arg);
 
 /*
  * A page of the list of all objects, or of all their versions, in the order of

@@ -12,7 +12,8 @@
  * byte for byte those sent; an error beats a success for the same key.
  *
  * Content-MD5 goes with every body.  A store that refuses it gets, from then
- * on and once more for this batch, the SHA-256 checksum instead.
+ * on and once more for this batch, the SHA-256 checksum instead.  The same
+ * way ETags are left out for a store that knows no condition on a delete.
  *
  *-------------------------------------------------------------------------
  */
@@ -214,7 +215,7 @@ open_account(Account *account, VfS3Delete *batch)
 /* Starting */
 
 static bool
-write_body(VfS3Exchange *exchange, MemoryContext cxt)
+write_body(VfS3Exchange *exchange, MemoryContext cxt, bool etags)
 {
 	const VfS3Delete *batch = exchange->batch;
 	size_t		size = vf_s3_xml_frame_size();
@@ -222,15 +223,17 @@ write_body(VfS3Exchange *exchange, MemoryContext cxt)
 	int			i;
 
 	for (i = 0; i < batch->nkeys; i++)
-		size += vf_s3_xml_version_size(batch->keys[i].key, batch->keys[i].len,
-									   batch->keys[i].version);
+		size += vf_s3_xml_object_size(batch->keys[i].key, batch->keys[i].len,
+									  batch->keys[i].version,
+									  etags ? batch->keys[i].etag : NULL);
 	if (size > VF_S3_MAX_BODY)
 		return false;
 	exchange->body = MemoryContextAlloc(cxt, size + 1);
 	vf_s3_xml_begin(&body, exchange->body, size + 1);
 	for (i = 0; i < batch->nkeys; i++)
-		vf_s3_xml_version(&body, batch->keys[i].key, batch->keys[i].len,
-						  batch->keys[i].version);
+		vf_s3_xml_object(&body, batch->keys[i].key, batch->keys[i].len,
+						 batch->keys[i].version,
+						 etags ? batch->keys[i].etag : NULL);
 	if (!vf_s3_xml_end(&body) || body.len != size)
 		elog(ERROR, "DeleteObjects body has %zu bytes, expected %zu",
 			 body.len, size);
@@ -260,6 +263,8 @@ send_batch(VfS3Client *client, VfS3Exchange *exchange, int timeout_ms)
 		req.method = "DELETE";
 		req.key = exchange->batch->keys[0].key;
 		req.key_len = exchange->batch->keys[0].len;
+		if (!client->refuses_etags)
+			req.if_match = exchange->batch->keys[0].etag;
 		if (exchange->batch->keys[0].version)
 		{
 			strlcpy(query, "versionId=", sizeof(query));
@@ -332,7 +337,7 @@ vf_s3_delete_start(VfS3Client *client, VfS3Delete *batch)
 	if (!exchange->by_path)
 	{
 		exchange->checksum = choose_checksum(client);
-		if (!write_body(exchange, client->cxt))
+		if (!write_body(exchange, client->cxt, !client->refuses_etags))
 		{
 			end_early(client, exchange, "BodyTooLarge",
 					  "the keys make a body of more than a megabyte");
@@ -390,6 +395,33 @@ retry_with_sha256(VfS3Client *client, VfS3Exchange *exchange,
 }
 
 /*
+ * Stores that know no condition on a delete say that the document is malformed,
+ * or that they do not implement it.
+ */
+static bool
+retry_without_etags(VfS3Client *client, VfS3Exchange *exchange)
+{
+	const VfS3Answer *answer = &exchange->batch->answer;
+	int64		left = exchange->deadline - vf_s3_clock_ms();
+
+	if (exchange->batch->keys[0].etag == NULL || client->refuses_etags ||
+		(strcmp(answer->code, "MalformedXML") != 0 && answer->status != 501))
+		return false;
+	client->refuses_etags = true;
+	if (left <= 0)
+		return false;
+	if (exchange->body)
+	{
+		pfree(exchange->body);
+		exchange->body = NULL;
+	}
+	if (!exchange->by_path && !write_body(exchange, client->cxt, false))
+		return false;
+	send_batch(client, exchange, (int) left);
+	return true;
+}
+
+/*
  * The verdict of DELETE by path.  Nothing tells a refusal of this one object
  * from one of the whole bucket, and a single key must not stop the bucket:
  * it is tried again, counted.
@@ -405,6 +437,9 @@ settle_path(VfS3Delete *batch)
 	else if (strcmp(answer->code, "AccessDenied") == 0 ||
 			 strcmp(answer->code, "MethodNotAllowed") == 0)
 		set_verdict(key, VF_S3_KEY_PASSING, answer->code, answer->message);
+	else if (key->etag != NULL &&
+			 strcmp(answer->code, "PreconditionFailed") == 0)
+		set_verdict(key, VF_S3_KEY_FINAL, answer->code, answer->message);
 	else
 		return;
 	answer->class = VF_S3_OK;
@@ -454,6 +489,8 @@ vf_s3_delete_settle(VfS3Client *client, VfHttpAnswer *http)
 				&exchange->batch->answer, &doc);
 	vf_http_free(http);
 	note_refusals(client, exchange->batch);
+	if (retry_without_etags(client, exchange))
+		return;
 	if (exchange->by_path)
 		settle_path(exchange->batch);
 	else if (retry_with_sha256(client, exchange, &doc))

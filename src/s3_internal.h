@@ -5,8 +5,8 @@
  *
  * s3.c: the client, one signed request.  s3_judge.c: what an answer means.
  * s3_delete.c: deletes, many in flight.  s3_versions.c: lists of versions,
- * many in flight.  s3_list.c: lists of objects, the same.  s3_probe.c: single
- * requests.
+ * many in flight.  s3_list.c: lists of objects, the same.  s3_heads.c: HEADs,
+ * the same.  s3_probe.c: single requests.
  *
  *-------------------------------------------------------------------------
  */
@@ -53,6 +53,7 @@ typedef struct VfS3Exchange
 	VfS3Delete *batch;
 	VfS3Listing *listing;		/* of versions; then batch is NULL */
 	VfS3Page   *page;			/* of a list; then both are */
+	VfS3Head   *head;			/* then all three are */
 	bool		by_path;
 	char	   *body;
 	size_t		body_len;
@@ -69,6 +70,7 @@ struct VfS3Client
 	char	   *region;
 	VfS3Credentials cred;
 	bool		refuses_md5;	/* the store, or the server's own library */
+	bool		refuses_etags;	/* the store knows no condition on a delete */
 	dlist_head	pending;		/* deletes on the wire */
 	dlist_head	ready;			/* deletes judged, not yet handed out */
 };

@@ -31,13 +31,13 @@ typedef struct VfS3XmlBody
 
 extern size_t vf_s3_xml_frame_size(void);
 extern size_t vf_s3_xml_key_size(const char *key, size_t len);
-/* The same with a version's id; NULL for none. */
-extern size_t vf_s3_xml_version_size(const char *key, size_t len,
-									 const char *version);
+/* The same with a version's id and an ETag; NULL for none. */
+extern size_t vf_s3_xml_object_size(const char *key, size_t len,
+									const char *version, const char *etag);
 extern bool vf_s3_xml_begin(VfS3XmlBody *body, char *data, size_t size);
 extern bool vf_s3_xml_key(VfS3XmlBody *body, const char *key, size_t len);
-extern bool vf_s3_xml_version(VfS3XmlBody *body, const char *key, size_t len,
-							  const char *version);
+extern bool vf_s3_xml_object(VfS3XmlBody *body, const char *key, size_t len,
+							 const char *version, const char *etag);
 extern bool vf_s3_xml_end(VfS3XmlBody *body);
 
 /*

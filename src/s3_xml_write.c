@@ -17,6 +17,8 @@
 #define KEY_END		"</Key>"
 #define VERSION_BEGIN	"<VersionId>"
 #define VERSION_END	"</VersionId>"
+#define ETAG_BEGIN	"<ETag>"
+#define ETAG_END	"</ETag>"
 #define OBJECT_END	"</Object>"
 
 bool
@@ -87,7 +89,8 @@ escaped_size(const char *text, size_t len)
 }
 
 size_t
-vf_s3_xml_version_size(const char *key, size_t len, const char *version)
+vf_s3_xml_object_size(const char *key, size_t len, const char *version,
+					  const char *etag)
 {
 	size_t		size = strlen(KEY_BEGIN) + escaped_size(key, len) +
 		strlen(KEY_END) + strlen(OBJECT_END);
@@ -95,13 +98,16 @@ vf_s3_xml_version_size(const char *key, size_t len, const char *version)
 	if (version)
 		size += strlen(VERSION_BEGIN) +
 			escaped_size(version, strlen(version)) + strlen(VERSION_END);
+	if (etag)
+		size += strlen(ETAG_BEGIN) + escaped_size(etag, strlen(etag)) +
+			strlen(ETAG_END);
 	return size;
 }
 
 size_t
 vf_s3_xml_key_size(const char *key, size_t len)
 {
-	return vf_s3_xml_version_size(key, len, NULL);
+	return vf_s3_xml_object_size(key, len, NULL, NULL);
 }
 
 static bool
@@ -148,8 +154,8 @@ append_escaped(VfS3XmlBody *body, const char *text, size_t len)
 }
 
 bool
-vf_s3_xml_version(VfS3XmlBody *body, const char *key, size_t len,
-				  const char *version)
+vf_s3_xml_object(VfS3XmlBody *body, const char *key, size_t len,
+				 const char *version, const char *etag)
 {
 	append(body, KEY_BEGIN, strlen(KEY_BEGIN));
 	append_escaped(body, key, len);
@@ -160,13 +166,19 @@ vf_s3_xml_version(VfS3XmlBody *body, const char *key, size_t len,
 		append_escaped(body, version, strlen(version));
 		append(body, VERSION_END, strlen(VERSION_END));
 	}
+	if (etag)
+	{
+		append(body, ETAG_BEGIN, strlen(ETAG_BEGIN));
+		append_escaped(body, etag, strlen(etag));
+		append(body, ETAG_END, strlen(ETAG_END));
+	}
 	return append(body, OBJECT_END, strlen(OBJECT_END));
 }
 
 bool
 vf_s3_xml_key(VfS3XmlBody *body, const char *key, size_t len)
 {
-	return vf_s3_xml_version(body, key, len, NULL);
+	return vf_s3_xml_object(body, key, len, NULL, NULL);
 }
 
 bool

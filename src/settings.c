@@ -41,6 +41,7 @@ int			vf_s3_max_attempts;
 int			vf_scan_interval;
 char	   *vf_orphan_prefixes;
 int			vf_orphan_grace;
+int			vf_orphan_brake_percent;
 int			vf_run_history;
 char	   *vf_databases;
 
@@ -284,6 +285,9 @@ define_bucket(void)
 			   "Sets how old an object has to be, by the store's clock, to be an orphan.",
 			   &vf_orphan_grace, 7 * 86400, 86400, INT_MAX, PGC_SUSET,
 			   GUC_UNIT_S);
+	define_int("voiceframe.orphan_brake_percent",
+			   "Sets the share of the objects under orphan_prefixes that a day may delete as orphans unconfirmed.",
+			   &vf_orphan_brake_percent, 10, 0, 100, PGC_SUSET, 0);
 }
 
 void

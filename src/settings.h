@@ -36,6 +36,7 @@ extern int	vf_s3_max_attempts;
 extern int	vf_scan_interval;
 extern char *vf_orphan_prefixes;
 extern int	vf_orphan_grace;
+extern int	vf_orphan_brake_percent;
 
 /* Watch and other */
 extern int	vf_run_history;

@@ -370,6 +370,7 @@ vf_source_load(VfSourceUse use)
 	if (use == VF_SOURCE_DELETE)
 		check_history();
 	verify(&row, source);
+	vf_source_load_added(source, use);
 	if (use == VF_SOURCE_DELETE)
 		vf_source_check_dangers(source);
 	return source;
@@ -402,6 +403,8 @@ vf_source_adopt(void)
 	find_by_name(&row.sessions, "sessions");
 	find_by_name(&row.orders, "orders");
 	verify(&row, source);
+	vf_source_adopt_added();
+	vf_source_load_added(source, VF_SOURCE_DELETE);
 	vf_source_check_dangers(source);
 	vf_source_store(source);
 	vf_db_run_self("UPDATE {vf}.vf_source SET lost_history = NULL"
@@ -455,7 +458,8 @@ recheck_columns(const VfSource *source)
 		memcmp(now.with_zone, source->with_zone,
 			   sizeof(now.with_zone)) != 0 ||
 		!same_keys(&now.sessions, &source->sessions) ||
-		!same_keys(&now.orders, &source->orders))
+		!same_keys(&now.orders, &source->orders) ||
+		!vf_source_same_added(source))
 		ereport(ERROR,
 				(errcode(VF_ERRCODE_REGISTRATION),
 				 errmsg("the registration or a reference column changed during the run"),
@@ -535,6 +539,7 @@ void
 vf_source_forget(void)
 {
 	vf_db_run_self("DELETE FROM {vf}.vf_source", NULL);
+	vf_source_forget_added();
 }
 
 bool

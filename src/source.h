@@ -51,6 +51,7 @@ typedef struct VfKeyColumn
 	char	   *quoted;
 	char	   *collate;		/* " COLLATE ..." or "" */
 	bool		permanent;		/* permanent_*: filled means paid */
+	bool		array;			/* of keys; added columns alone */
 } VfKeyColumn;
 
 typedef struct VfTable
@@ -68,6 +69,8 @@ typedef struct VfSource
 {
 	VfTable		sessions;
 	VfTable		orders;
+	VfTable    *added;			/* by vf_add_reference(); a key each */
+	int			n_added;
 	char	   *column[VF_N_COLUMNS];	/* catalog names, NULL if absent */
 	char	   *quoted[VF_N_COLUMNS];
 	bool		with_zone[VF_N_COLUMNS];	/* timestamptz */
@@ -156,6 +159,9 @@ extern void vf_source_describe(VfSource *source, Oid sessions, Oid orders,
 extern void vf_source_find(Oid *sessions, Oid *orders,
 						   char *const *columns);
 
+/* " COLLATE ..." for a column with a collation of its own, or "". */
+extern char *vf_source_collate(Oid relid, const char *column);
+
 /* The same checks without raising: fits the table's part? */
 extern bool vf_source_fits(Oid relid, bool of_orders, char *const *columns);
 
@@ -170,12 +176,62 @@ extern Oid *vf_source_leaves(const VfSource *source, int *n);
 /* Is it one of them still?  It may be gone altogether. */
 extern bool vf_source_has_leaf(const VfSource *source, Oid leaf);
 
+/* ---- references (source_refs.c) ---- */
+
 /*
- * Those of the keys that a row of sessions or orders references, in a new
- * statement with its own snapshot (source_refs.c).
+ * Those of the keys that a row of sessions, orders or an added column
+ * references, in a new statement with its own snapshot.
  */
 extern char **vf_source_referenced(const VfSource *source,
 								   char *const *keys, int n, int *found);
+
+/* A query of all of them, text column k; not closed by a set operation. */
+extern char *vf_source_all_references(const VfSource *source);
+
+/*
+ * Read and lock the added columns of a source whose sessions are known
+ * (source_added.c).  One that is no longer what was added is left out, or,
+ * before anything is deleted, raises VF_ERRCODE_REGISTRATION.
+ */
+extern void vf_source_load_added(VfSource *source, VfSourceUse use);
+/* Are they still the same? */
+extern bool vf_source_same_added(const VfSource *source);
+/* In a copy that is taken over: find the tables by their names. */
+extern void vf_source_adopt_added(void);
+
+extern void vf_source_forget_added(void);
+
+/*
+ * Add a column; raises an error if it cannot be one of keys.  Returns how many
+ * it has.
+ */
+extern int64 vf_source_add_reference(const VfSource *source, Oid relid,
+									 const char *column);
+/* Note that a column does not hold keys of the bucket. */
+extern void vf_source_waive_reference(const VfSource *source, Oid relid,
+									  const char *column,
+									  const char *reason);
+/* Forget one that was added or waived, by the table's name. */
+extern bool vf_source_drop_reference(const char *table, const char *column);
+
+typedef enum VfReferenceState
+{
+	VF_REFERENCE_REGISTERED,	/* of sessions or orders */
+	VF_REFERENCE_ADDED,
+	VF_REFERENCE_GONE,			/* added, and no longer there */
+	VF_REFERENCE_WAIVED,
+	VF_REFERENCE_UNKNOWN		/* named like keys, and nobody has said */
+} VfReferenceState;
+
+typedef struct VfReference
+{
+	char	   *table;			/* quoted */
+	char	   *column;
+	VfReferenceState state;
+} VfReference;
+
+/* All columns that hold keys, or may. */
+extern VfReference *vf_source_list_references(const VfSource *source, int *n);
 
 /* ---- whole rows (source_rows.c) ---- */
 

@@ -126,6 +126,26 @@ collate_clause(Oid collation)
 	return clause;
 }
 
+static Oid
+column_collation(Oid relid, const char *name)
+{
+	HeapTuple	tuple = SearchSysCacheAttName(relid, name);
+	Oid			collation;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for column \"%s\" of relation %u",
+			 name, relid);
+	collation = ((Form_pg_attribute) GETSTRUCT(tuple))->attcollation;
+	ReleaseSysCache(tuple);
+	return collation;
+}
+
+char *
+vf_source_collate(Oid relid, const char *column)
+{
+	return collate_clause(column_collation(relid, column));
+}
+
 /* Every *_s3_key column of a text type is a reference. */
 static void
 collect_keys(Relation rel, VfTable *table)
@@ -198,20 +218,6 @@ describe_table(VfSource *source, VfTable *table, Oid relid, bool of_orders,
 		appendStringInfoString(faults,
 							   "no column named permanent_*_s3_key; ");
 	table_close(rel, AccessShareLock);
-}
-
-static Oid
-column_collation(Oid relid, const char *name)
-{
-	HeapTuple	tuple = SearchSysCacheAttName(relid, name);
-	Oid			collation;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for column \"%s\" of relation %u",
-			 name, relid);
-	collation = ((Form_pg_attribute) GETSTRUCT(tuple))->attcollation;
-	ReleaseSysCache(tuple);
-	return collation;
 }
 
 static void

@@ -20,12 +20,21 @@ static void
 append_branches(StringInfo sql, const VfTable *table)
 {
 	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(sql,
-						 "%sSELECT t.%s::pg_catalog.text FROM %s t"
-						 " WHERE t.%s = ANY ($1%s)",
-						 sql->len == 0 ? "" : " UNION ",
-						 table->keys[i].quoted, table->quoted,
-						 table->keys[i].quoted, table->keys[i].collate);
+	{
+		const VfKeyColumn *key = &table->keys[i];
+
+		if (sql->len > 0)
+			appendStringInfoString(sql, " UNION ");
+		if (key->array)
+			appendStringInfo(sql, "SELECT a.k FROM %s t,"
+							 " pg_catalog.unnest(t.%s::pg_catalog.text[])"
+							 " a (k) WHERE a.k COLLATE \"C\" = ANY ($1)",
+							 table->quoted, key->quoted);
+		else
+			appendStringInfo(sql, "SELECT t.%s::pg_catalog.text FROM %s t"
+							 " WHERE t.%s = ANY ($1%s)", key->quoted,
+							 table->quoted, key->quoted, key->collate);
+	}
 }
 
 char **
@@ -40,6 +49,8 @@ vf_source_referenced(const VfSource *source, char *const *keys, int n,
 	initStringInfo(&sql);
 	append_branches(&sql, &source->sessions);
 	append_branches(&sql, &source->orders);
+	for (int i = 0; i < source->n_added; i++)
+		append_branches(&sql, &source->added[i]);
 	vf_db_arg_texts(&args, keys, n);
 
 	vf_db_enter_owner(&section, source->sessions.owner);
@@ -50,4 +61,38 @@ vf_source_referenced(const VfSource *source, char *const *keys, int n,
 	for (int i = 0; i < *found; i++)
 		result[i] = vf_db_text(i, 0);
 	return result;
+}
+
+static void
+append_all(StringInfo sql, const VfTable *table)
+{
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		const VfKeyColumn *key = &table->keys[i];
+
+		if (sql->len > 0)
+			appendStringInfoString(sql, " UNION ALL ");
+		if (key->array)
+			appendStringInfo(sql, "SELECT a.k COLLATE \"C\" AS k FROM %s t,"
+							 " pg_catalog.unnest(t.%s::pg_catalog.text[])"
+							 " a (k) WHERE a.k <> ''", table->quoted,
+							 key->quoted);
+		else
+			appendStringInfo(sql, "SELECT t.%s::pg_catalog.text COLLATE \"C\""
+							 " AS k FROM %s t WHERE t.%s <> ''", key->quoted,
+							 table->quoted, key->quoted);
+	}
+}
+
+char *
+vf_source_all_references(const VfSource *source)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	append_all(&sql, &source->sessions);
+	append_all(&sql, &source->orders);
+	for (int i = 0; i < source->n_added; i++)
+		append_all(&sql, &source->added[i]);
+	return sql.data;
 }

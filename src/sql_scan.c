@@ -20,7 +20,6 @@
 
 PG_FUNCTION_INFO_V1(vf_sql_s3_scan);
 PG_FUNCTION_INFO_V1(vf_sql_find_missing);
-PG_FUNCTION_INFO_V1(vf_sql_find_orphans);
 PG_FUNCTION_INFO_V1(vf_sql_find_at_risk);
 PG_FUNCTION_INFO_V1(vf_sql_count_at_risk);
 
@@ -88,19 +87,6 @@ vf_sql_find_missing(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	vf_db_open(false);
 	vf_watch_missing(put_row, rsinfo);
-	vf_db_close();
-	return (Datum) 0;
-}
-
-Datum
-vf_sql_find_orphans(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	vf_sql_require_owner("vf_s3_orphans");
-	InitMaterializedSRF(fcinfo, 0);
-	vf_db_open(false);
-	vf_watch_orphans(put_row, rsinfo);
 	vf_db_close();
 	return (Datum) 0;
 }

@@ -51,12 +51,6 @@ extern VfWatchStorage *vf_watch_storage(int *n);
 typedef void (*VfWatchRow) (void *arg, const Datum *values, const bool *nulls);
 extern void vf_watch_missing(VfWatchRow row, void *arg);
 
-/*
- * Objects that nothing references, in two complete scans at least a day apart:
- * key, bytes, storage class, last modified, first seen.
- */
-extern void vf_watch_orphans(VfWatchRow row, void *arg);
-
 typedef struct VfWatchAlerts
 {
 	char	   *unknown_statuses;	/* a list with counts, or NULL */

@@ -59,7 +59,7 @@ class Request:
         """For the journal and for matching faults, before any check."""
         if self.method == 'POST' and 'delete' in self.query:
             try:
-                self.keys = [k for k, _ in parse_delete(self.body)[0]]
+                self.keys = [k for k, _, _ in parse_delete(self.body)[0]]
             except Refusal:
                 self.keys = None
 
@@ -95,7 +95,8 @@ def error_answer(status, code, message='', headers=None, extra=None):
 
 
 def parse_delete(body):
-    """((key, version or None), ...), quiet; MalformedXML if it is not so."""
+    """((key, version or None, ETag or None), ...), quiet; MalformedXML if it
+    is not so."""
     if b'<!' in body.replace(b'<![CDATA[', b''):
         raise Refusal(400, 'MalformedXML', 'no DTD is allowed')
     try:
@@ -114,7 +115,8 @@ def parse_delete(body):
             if set(parts) - {'Key', 'VersionId', 'ETag'} or \
                     not parts.get('Key'):
                 raise Refusal(400, 'MalformedXML', 'an Object is odd')
-            keys.append((parts['Key'], parts.get('VersionId')))
+            keys.append((parts['Key'], parts.get('VersionId'),
+                         parts.get('ETag')))
         else:
             raise Refusal(400, 'MalformedXML', 'unknown ' + name(child))
     return keys, quiet
@@ -381,6 +383,12 @@ class Store:
                 'ETag': '"%s"' % hashlib.md5(request.body).hexdigest(),
                 **({'x-amz-version-id': vid} if bucket.versioning else {})})
         if request.method == 'DELETE':
+            match = request.header('if-match')
+            if match and self.conditions == 'refuse':
+                raise Refusal(501, 'NotImplemented')
+            code = self.etag_error(bucket, request.key, match)
+            if code:
+                raise Refusal(412 if code[0] == 'P' else 404, code)
             vid, marker = bucket.delete(
                 request.key, request.query.get('versionId'), self.now())
             return Answer(204, headers={
@@ -415,6 +423,15 @@ class Store:
         if none and found or match and match != '"%s"' % found[1]:
             raise Refusal(412, 'PreconditionFailed')
 
+    def etag_error(self, bucket, key, etag):
+        """The condition of a delete: quotes or none, as S3 takes both."""
+        found = bucket.live(key)
+        if not etag or self.conditions == 'ignore':
+            return None
+        if not found:
+            return 'NoSuchKey'
+        return None if etag.strip('"') == found[1] else 'PreconditionFailed'
+
     def age(self, seconds):
         """Every object was written that much earlier."""
         for bucket in self.buckets.values():
@@ -427,10 +444,12 @@ class Store:
         if not 1 <= len(keys) <= MAX_KEYS:
             raise Refusal(400, 'MalformedXML', '%d keys' % len(keys))
         if self.rate:
-            self.spend([key for key, _ in keys])
+            self.spend([key for key, _, _ in keys])
+        if self.conditions == 'refuse' and any(etag for _, _, etag in keys):
+            raise Refusal(400, 'MalformedXML', 'unknown element ETag')
         inner = []
-        for key, version in keys:
-            code = fault.key_error(key)
+        for key, version, etag in keys:
+            code = fault.key_error(key) or self.etag_error(bucket, key, etag)
             if len(key.encode()) > MAX_KEY_BYTES:
                 code = 'KeyTooLongError'
             if code:

@@ -20,7 +20,8 @@
                            "mfa_delete": {BUCKET: BOOLEAN},
                            "locked": {BUCKET: [[KEY, VERSION]]},
                            "page": versions on a page of their list,
-                           "conditions": "honour|ignore|refuse" of a PUT,
+                           "conditions": "honour|ignore|refuse", of a PUT or
+                           a DELETE,
                            "age": seconds that every object grows older,
                            "tls": [certificate, key] shown from now on}
   cat BUCKET KEY           an object's bytes, asking nobody's leave

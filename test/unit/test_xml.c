@@ -520,14 +520,15 @@ test_versions(void)
 
 	/* And the request names them. */
 	CHECK(vf_s3_xml_begin(&body, data, sizeof(data)));
-	CHECK(vf_s3_xml_version(&body, "a", 1, "v<1"));
-	CHECK(vf_s3_xml_version(&body, "a", 1, NULL));
+	CHECK(vf_s3_xml_object(&body, "a", 1, "v<1", NULL));
+	CHECK(vf_s3_xml_object(&body, "a", 1, NULL, "\"e&\""));
 	CHECK(vf_s3_xml_end(&body));
 	CHECK(body.len == vf_s3_xml_frame_size() +
-		  vf_s3_xml_version_size("a", 1, "v<1") +
-		  vf_s3_xml_key_size("a", 1));
+		  vf_s3_xml_object_size("a", 1, "v<1", NULL) +
+		  vf_s3_xml_object_size("a", 1, NULL, "\"e&\""));
 	CHECK(strstr(data, "<Object><Key>a</Key><VersionId>v&lt;1</VersionId>"
-				 "</Object><Object><Key>a</Key></Object>") != NULL);
+				 "</Object><Object><Key>a</Key><ETag>&quot;e&amp;&quot;</ETag>"
+				 "</Object>") != NULL);
 }
 
 /* Texts that are longer than any field. */
