@@ -57,6 +57,19 @@ extern void vf_watch_missing(VfWatchRow row, void *arg);
  */
 extern void vf_watch_orphans(VfWatchRow row, void *arg);
 
+/*
+ * The prefixes of orphan_prefixes under which no other database works,
+ * palloc'd; a WARNING tells of the rest.  None while that is not known.
+ */
+extern char **vf_watch_orphan_prefixes(int bucket_id, int *n);
+
+/*
+ * Who else works under our prefixes: ours, theirs (empty: the whole bucket),
+ * name, system identifier and host of the database, its last heartbeat, its
+ * marker, and the problem where that is not known, each a text.
+ */
+extern void vf_watch_shared(VfWatchRow row, void *arg);
+
 typedef struct VfWatchAlerts
 {
 	char	   *unknown_statuses;	/* a list with counts, or NULL */

@@ -14,6 +14,7 @@
 
 #include "db.h"
 #include "settings.h"
+#include "shared.h"
 #include "source.h"
 #include "watch.h"
 
@@ -277,18 +278,35 @@ find_scans(VfDbArgs *args)
 	return true;
 }
 
-/* $4 */
-static void
-arg_prefixes(VfDbArgs *args)
+char **
+vf_watch_orphan_prefixes(int bucket_id, int *n)
 {
 	List	   *list = vf_settings_list(vf_orphan_prefixes);
 	char	  **prefixes = palloc(sizeof(char *) * Max(list_length(list), 1));
-	int			n = 0;
+	char	   *problem = vf_shared_problem(bucket_id);
+	char	   *others;
 	ListCell   *lc;
 
+	*n = 0;
+	if (problem != NULL)
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no orphans are shown: it is not known whether another database works in the bucket"),
+				 errdetail("%s.", problem),
+				 errhint("%s", VF_SHARED_UNKNOWN_CURE)));
+		return prefixes;
+	}
 	foreach(lc, list)
-		prefixes[n++] = lfirst(lc);
-	vf_db_arg_texts(args, prefixes, n);
+		prefixes[(*n)++] = lfirst(lc);
+	prefixes = vf_shared_own(bucket_id, prefixes, *n, n, &others);
+	if (others != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("not all orphans are shown: another database works under the same prefixes of the bucket"),
+				 errdetail("%s", others),
+				 errhint("%s", VF_SHARED_CURE)));
+	return prefixes;
 }
 
 void
@@ -297,6 +315,8 @@ vf_watch_orphans(VfWatchRow row, void *arg)
 	VfSource   *source = vf_source_load(VF_SOURCE_LOOK);
 	VfDbArgs	args = {0};
 	VfDbSection section;
+	char	  **prefixes;
+	int			n;
 
 	if (!find_scans(&args))
 	{
@@ -307,7 +327,8 @@ vf_watch_orphans(VfWatchRow row, void *arg)
 				 errhint("CALL vf_s3_scan() today and tomorrow, or let the worker do it.")));
 		return;
 	}
-	arg_prefixes(&args);
+	prefixes = vf_watch_orphan_prefixes(DatumGetInt32(args.values[0]), &n);
+	vf_db_arg_texts(&args, prefixes, n);
 	vf_db_enter_owner(&section, source->sessions.owner);
 	vf_db_each(psprintf("SELECT b.key, b.bytes, b.storage_class, b.modified,"
 						" (SELECT s.started_at FROM %s.vf_scan s"
