@@ -40,12 +40,14 @@ OBJS = \
 	src/scan_page.o \
 	src/orphans.o \
 	src/lease.o \
+	src/lease_shared.o \
 	src/lease_take.o \
 	src/check.o \
 	src/register.o \
 	src/register_bucket.o \
 	src/watch.o \
 	src/watch_bucket.o \
+	src/watch_shared.o \
 	src/preflight.o \
 	src/source.o \
 	src/source_find.o \
@@ -58,6 +60,7 @@ OBJS = \
 	src/hold.o \
 	src/lookup.o \
 	src/inventory.o \
+	src/shared.o \
 	src/scanlog.o \
 	src/outbox.o \
 	src/outbox_pack.o \

@@ -295,6 +295,52 @@ SELECT c.storage_type, c.keys, c.objects, c.bytes FROM vf_count_storage() c;
 COMMENT ON VIEW vf_storage_by_type IS
 	'referenced S3 keys of sessions and orders by storage type; objects and bytes as the last complete scan found them, null before the first';
 
+/* ---- a bucket with more than one database ------------------------------------------
+ *
+ * As with scans: looked at again after a restore, and in no dump.
+ */
+CREATE TABLE vf_shared (
+	bucket_id integer NOT NULL,
+	marker text NOT NULL,
+	system_identifier text NOT NULL DEFAULT '',
+	database_oid text NOT NULL DEFAULT '',
+	database_name text NOT NULL DEFAULT '',
+	host text NOT NULL DEFAULT '',
+	heartbeat text NOT NULL DEFAULT '',
+	prefixes text[] NOT NULL DEFAULT '{}',
+	problem text,
+	seen_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (bucket_id, marker)
+);
+COMMENT ON TABLE vf_shared IS
+	'the owner markers of other databases in the bucket, as the last scan found them when it began; the row without a marker is the look itself';
+COMMENT ON COLUMN vf_shared.prefixes IS
+	'where the other database''s objects lie; an empty one is the whole bucket';
+COMMENT ON COLUMN vf_shared.problem IS
+	'why it is not known who else works in the bucket';
+
+CREATE FUNCTION vf_find_shared(
+	OUT prefix text, OUT other_prefix text, OUT database_name text,
+	OUT system_identifier text, OUT host text, OUT heartbeat text,
+	OUT marker text, OUT problem text)
+RETURNS SETOF record
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_find_shared';
+COMMENT ON FUNCTION vf_find_shared() IS
+	'prefixes in force here that overlap those of another database in the registered bucket';
+
+CREATE VIEW vf_s3_shared AS
+SELECT s.prefix, s.other_prefix, s.database_name, s.system_identifier, s.host,
+	s.heartbeat, s.marker, s.problem
+FROM vf_find_shared() s;
+COMMENT ON VIEW vf_s3_shared IS
+	'other databases that work under prefixes of this one in the registered bucket: none of the objects there is called an orphan; other_prefix is empty for the whole bucket; a row with a problem: it is not known';
+
+REVOKE ALL ON vf_shared, vf_s3_shared FROM PUBLIC;
+REVOKE ALL ON FUNCTION vf_find_shared() FROM PUBLIC;
+GRANT SELECT ON vf_s3_shared TO pg_monitor;
+GRANT EXECUTE ON FUNCTION vf_find_shared() TO pg_monitor;
+
 CREATE OR REPLACE VIEW vf_runs AS
 SELECT r.id, r.kind, r.caller, r.outcome,
 	r.started_at::timestamptz(0) AS started,
@@ -338,6 +384,7 @@ back AS (SELECT pg_catalog.sum(restored) AS sessions FROM vf_run
 	WHERE kind = 'undo' AND caller = 'payment'
 	AND started_at > pg_catalog.now() - interval '7 days'),
 lost AS (SELECT pg_catalog.count(*) AS objects FROM vf_lookup WHERE NOT found),
+shared AS MATERIALIZED (SELECT * FROM vf_find_shared()),
 src AS (SELECT paused_at, pause_reason, active_since FROM vf_source),
 failing AS (SELECT b.bucket, b.last_error_code, b.last_error,
 		b.last_error_at, b.last_error_code IN ('LeaseHeldElsewhere',
@@ -399,6 +446,11 @@ FROM (VALUES
 	 (SELECT coalesce(error, outcome) FROM last WHERE kind = 'scan'
 		AND outcome IN ('failed', 'interrupted')), '',
 	 'See vf_runs; the next scan goes on where this one stopped.'),
+	('shared_bucket', EXISTS (SELECT FROM shared),
+	 (SELECT pg_catalog.string_agg(DISTINCT coalesce(problem, pg_catalog.format(
+		'%s: %s', prefix, coalesce(nullif(database_name, ''), marker))), ', ')
+		FROM shared), '',
+	 'Orphans there are neither shown nor deleted. See vf_s3_shared and vf_s3_check(); give each database prefixes or a bucket of its own, or delete the marker of one that is gone.'),
 	('no_bucket', (SELECT homeless > 0 FROM q),
 	 (SELECT homeless::text FROM q) || ' keys', '0',
 	 'Call vf_configure_bucket(); the keys wait until then.'),

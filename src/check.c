@@ -20,11 +20,13 @@
 #include "check.h"
 #include "drain_client.h"
 #include "lease.h"
+#include "lease_shared.h"
 #include "s3_class.h"
 #include "settings.h"
+#include "shared.h"
 
 #define BUDGET_MS 10000
-#define MAX_LINES 9
+#define MAX_LINES 10
 
 /* A clock this far off still signs right, but not for long, s. */
 #define SKEW_WARNING 300
@@ -237,6 +239,30 @@ check_lease(Check *c)
 	add_line(c, "lease", look.ok, look.detail, look.cure);
 }
 
+/* Whose are the objects that nothing here references? */
+static void
+check_shared(Check *c)
+{
+	VfNeighbours all;
+	char	   *overlap;
+
+	vf_lease_neighbours(c->client, c->bucket, time_left(c), c->tick, c->arg,
+						&all);
+	if (all.failed)
+	{
+		add_line(c, "shared bucket", false, all.problem, VF_SHARED_UNKNOWN_CURE);
+		return;
+	}
+	overlap = vf_lease_overlap(&all);
+	if (overlap != NULL)
+		add_line(c, "shared bucket", false, overlap, VF_SHARED_CURE);
+	else
+		add_line(c, "shared bucket", true, all.n == 0 ?
+				 "no other database has a marker in the bucket" :
+				 "other databases work in the bucket, under other prefixes",
+				 NULL);
+}
+
 /* Everything that needs an answer from the bucket. */
 static void
 ask(Check *c)
@@ -263,12 +289,14 @@ ask(Check *c)
 		skip(c, "list");
 		skip(c, "delete");
 		skip(c, "lease");
+		skip(c, "shared bucket");
 		return;
 	}
 	check_versioning(c);
 	add_answer(c, "list", &a, "allowed");
 	check_delete(c);
 	check_lease(c);
+	check_shared(c);
 }
 
 VfCheckLine *
@@ -301,6 +329,7 @@ vf_check_bucket(VfHttpTick tick, void *arg, int *n)
 		skip(&c, "list");
 		skip(&c, "delete");
 		skip(&c, "lease");
+		skip(&c, "shared bucket");
 	}
 	else
 	{

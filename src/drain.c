@@ -33,6 +33,7 @@
 #include "drain_wave.h"
 #include "errors.h"
 #include "lease.h"
+#include "lease_shared.h"
 #include "lookup.h"
 #include "preflight.h"
 #include "runlog.h"
@@ -276,6 +277,24 @@ show_in_flight(Drain *d, int64 keys)
 		pg_atomic_write_u64(&d->opt->slot->keys_in_flight, keys);
 }
 
+/* Ask for each orphan, unless they may be another database's. */
+static bool
+ask_orphans(Claim *c, VfS3Client *client)
+{
+	Drain	   *d = c->drain;
+	VfNeighbours all;
+	char	   *others;
+
+	vf_lease_neighbours(client, c->bucket, VF_WAVE_TIMEOUT, d->opt->tick,
+						d->opt->tick_arg, &all);
+	others = all.failed ? all.problem : vf_lease_overlap(&all);
+	if (others == NULL)
+		return vf_wave_ask_orphans(c->wave, client, d->opt->tick,
+								   d->opt->tick_arg);
+	vf_wave_hold_orphans(c->wave, others);
+	return d->opt->tick(d->opt->tick_arg);
+}
+
 /* A VfDbBody. */
 static void
 expand(void *arg)
@@ -300,8 +319,7 @@ ask_first(Claim *c, VfS3Client *client)
 	ErrorData  *error;
 
 	d->stop = c->wave->orphans ?
-		!vf_wave_ask_orphans(c->wave, client, d->opt->tick,
-							 d->opt->tick_arg) :
+		!ask_orphans(c, client) :
 		!vf_wave_list_versions(c->wave, client, d->opt->tick,
 							   d->opt->tick_arg);
 	if (d->stop)

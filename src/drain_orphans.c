@@ -25,6 +25,9 @@
 /* A HEAD tells whole seconds, a list may tell parts of them. */
 #define SAME_SECOND 1.0
 
+/* How long orphans wait where another database may own them, s. */
+#define HELD 3600
+
 static int
 compare_known(const void *key, const void *object)
 {
@@ -60,6 +63,22 @@ vf_wave_cancel_changed(VfWave *wave, int bucket_id, int64 *cancelled)
 	vf_outbox_drop_keys(entry, marked, VF_ORPHAN_CHANGED,
 						VF_ORPHAN_CHANGED_MESSAGE);
 	*cancelled += before - entry->nkeys;
+}
+
+void
+vf_wave_hold_orphans(VfWave *wave, const char *message)
+{
+	for (int i = 0; i < wave->entries[0].nkeys; i++)
+	{
+		VfKeyOutcome *o = &wave->outcomes[0][i];
+
+		if (o->fate == VF_FATE_DEAD)
+			continue;
+		vf_wave_set_outcome(o, VF_FATE_AGAIN_FREE, "SharedBucket", message);
+		o->next_attempt += HELD * USECS_PER_SEC;
+	}
+	wave->n_requests = 0;
+	wave->n_heads = 0;
 }
 
 bool

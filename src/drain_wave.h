@@ -90,12 +90,14 @@ extern void vf_wave_expand_versions(VfWave *wave, const VfSource *source);
 
 /*
  * A wave of orphans: in the claiming transaction cancel what the last scan
- * did not find as it was; with no transaction open ask the store for each;
+ * did not find as it was; with no transaction open ask the store for each,
+ * or, where another database works in the bucket, let all wait;
  * false if tick stopped it.  Then, in a new one, leave out what has changed or
  * is named meanwhile, and make the requests anew, each key with its ETag.
  */
 extern void vf_wave_cancel_changed(VfWave *wave, int bucket_id,
 								   int64 *cancelled);
+extern void vf_wave_hold_orphans(VfWave *wave, const char *message);
 extern bool vf_wave_ask_orphans(VfWave *wave, VfS3Client *client,
 								VfHttpTick tick, void *arg);
 extern void vf_wave_expand_orphans(VfWave *wave, const VfSource *source);

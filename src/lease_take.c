@@ -26,12 +26,12 @@
 #include "utils/timestamp.h"
 
 #include "db.h"
+#include "drain_client.h"
 #include "lease.h"
 #include "lease_take.h"
 #include "server.h"
+#include "settings.h"
 #include "wake.h"
-
-#define MARKER_PREFIX ".voiceframe_retention/"
 
 /* One request of ours, ms. */
 #define TIMEOUT 10000
@@ -52,13 +52,64 @@ vf_lease_begin(VfLeaseAttempt *a, VfS3Client *client, const VfBucket *b,
 	a->tick = tick;
 	a->arg = arg;
 	a->answer = answer;
-	snprintf(a->key, sizeof(a->key), MARKER_PREFIX "%s", b->marker);
+	snprintf(a->key, sizeof(a->key), VF_LEASE_PREFIX "%s", b->marker);
 	snprintf(a->self.system, sizeof(a->self.system), UINT64_FORMAT,
 			 GetSystemIdentifier());
 	snprintf(a->self.database, sizeof(a->self.database), "%u", MyDatabaseId);
 	snprintf(a->self.pid, sizeof(a->self.pid), "%d", MyProcPid);
 	vf_server_start(a->self.start);
 	vf_server_host(a->self.host, sizeof(a->self.host));
+}
+
+/* Does the marker have the prefix already? */
+static bool
+has_prefix(const VfS3Marker *marker, const char *prefix, size_t len)
+{
+	char		other[VF_S3_MARKER_PREFIXES];
+	size_t		other_len;
+	size_t		at = 0;
+
+	while (vf_s3_marker_next_prefix(marker, &at, other, &other_len))
+	{
+		if (other_len == len && memcmp(other, prefix, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+declare(VfS3Marker *self, const char *setting)
+{
+	ListCell   *lc;
+
+	foreach(lc, vf_settings_list(setting))
+	{
+		size_t		len;
+		char	   *prefix = vf_drain_utf8(lfirst(lc), &len);
+
+		/* One that cannot be said may be anything. */
+		if (prefix == NULL)
+			vf_s3_marker_add_prefix(self, "", 0);
+		else if (!has_prefix(self, prefix, len))
+			vf_s3_marker_add_prefix(self, prefix, len);
+	}
+}
+
+void
+vf_lease_declare(VfS3Marker *self)
+{
+	self->has_prefixes = true;
+	self->prefixes[0] = '\0';
+	declare(self, vf_deletable_prefixes);
+	declare(self, vf_orphan_prefixes);
+}
+
+/* Does the marker say of our prefixes what we would say? */
+static bool
+is_declared(const VfLeaseAttempt *a)
+{
+	return a->found.marker.has_prefixes &&
+		strcmp(a->found.marker.prefixes, a->self.prefixes) == 0;
 }
 
 static bool
@@ -310,6 +361,7 @@ vf_lease_attempt(VfLeaseAttempt *a)
 
 	/* Read after the marker: ours may have been raised just now. */
 	registered = vf_bucket_generation(a->bucket, &a->generation, &a->adopted);
+	vf_lease_declare(&a->self);
 	vf_db_commit();
 	if (!registered)
 		return not_registered(a);
@@ -317,7 +369,7 @@ vf_lease_attempt(VfLeaseAttempt *a)
 							   a->adopted))
 	{
 		case VF_S3_MARKER_OURS:
-			if (!is_young(a))
+			if (!is_young(a) || !is_declared(a))
 				return take(a, !a->found.has_age ||
 							a->found.age * 1000 >= VF_LEASE_LIMIT);
 			trust(a, &before);

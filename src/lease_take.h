@@ -13,6 +13,9 @@
 #include "s3_marker.h"
 #include "server.h"
 
+/* Where the markers of all databases lie. */
+#define VF_LEASE_PREFIX ".voiceframe_retention/"
+
 /* How a condition is put: what this store understands. */
 typedef enum VfLeaseStyle
 {
@@ -42,7 +45,7 @@ typedef struct VfLeaseAttempt
 	void	   *arg;
 	VfS3Answer *answer;			/* the last one, or what to say */
 	char		key[128];
-	VfS3Marker	self;			/* who we are */
+	VfS3Marker	self;			/* who we are, and where our objects lie */
 	VfS3Object	object;			/* the marker as read, or as written */
 	VfS3MarkerFound found;
 	int64		generation;		/* the database's */
@@ -63,6 +66,12 @@ extern void vf_lease_begin(VfLeaseAttempt *a, VfS3Client *client,
 
 /* Read the marker; false if the answer is a failure. */
 extern bool vf_lease_read(VfLeaseAttempt *a, int timeout_ms);
+
+/*
+ * Say in the marker of whoever we are where this database's objects lie, by
+ * the settings in force.  In a transaction.
+ */
+extern void vf_lease_declare(VfS3Marker *self);
 
 /*
  * The condition that the marker is the one with the given ETag, or that there

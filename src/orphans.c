@@ -31,6 +31,7 @@
 #include "preflight.h"
 #include "runlog.h"
 #include "settings.h"
+#include "shared.h"
 #include "source.h"
 
 /* How far apart the two scans are that have seen an orphan, s. */
@@ -89,17 +90,39 @@ find_scans(VfDbArgs *args)
 	return true;
 }
 
-/* $4 */
+/*
+ * $4: prefixes under which no other database works.  Where there are others,
+ * or nobody knows, it is reported at this level, and what is left is shown.
+ */
 static void
-arg_prefixes(VfDbArgs *args)
+arg_prefixes(VfDbArgs *args, int elevel)
 {
+	int			bucket_id = DatumGetInt32(args->values[0]);
 	List	   *list = vf_settings_list(vf_orphan_prefixes);
 	char	  **prefixes = palloc(sizeof(char *) * Max(list_length(list), 1));
+	char	   *problem = vf_shared_problem(bucket_id);
+	char	   *others;
 	int			n = 0;
 	ListCell   *lc;
 
 	foreach(lc, list)
 		prefixes[n++] = lfirst(lc);
+	prefixes = vf_shared_own(bucket_id, prefixes, n, &n, &others);
+	if (problem != NULL)
+	{
+		n = 0;
+		ereport(elevel,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no orphans are known: it is not known whether another database works in the bucket"),
+				 errdetail("%s.", problem),
+				 errhint("%s", VF_SHARED_UNKNOWN_CURE)));
+	}
+	else if (others != NULL)
+		ereport(elevel,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("not all orphans are known: another database works under the same prefixes of the bucket"),
+				 errdetail("%s", others),
+				 errhint("%s", VF_SHARED_CURE)));
 	vf_db_arg_texts(args, prefixes, n);
 }
 
@@ -132,7 +155,7 @@ vf_orphans_find(VfDbRow row, void *arg)
 				 errhint("CALL vf_s3_scan() today and tomorrow, or let the worker do it.")));
 		return;
 	}
-	arg_prefixes(&args);
+	arg_prefixes(&args, WARNING);
 	vf_db_enter_owner(&section, source->sessions.owner);
 	vf_db_each(about_orphans(source,
 							 "SELECT b.key, b.bytes, b.storage_class,"
@@ -233,8 +256,8 @@ objects_in_all(const VfDbArgs *scans)
 {
 	VfDbArgs	args = {0};
 
-	vf_db_arg(&args, INT4OID, scans->values[0]);
-	arg_prefixes(&args);
+	vf_db_arg(&args, scans->types[0], scans->values[0]);
+	vf_db_arg(&args, scans->types[3], scans->values[3]);
 	vf_db_run_self("SELECT pg_catalog.count(*) FROM {vf}.vf_object b"
 				   " WHERE b.bucket_id = $1 AND EXISTS (SELECT"
 				   " FROM pg_catalog.unnest($2) p"
@@ -378,7 +401,7 @@ vf_orphans_delete(const VfOrphansOptions *opt, VfOrphansResult *result)
 				 errmsg("orphans are not known yet"),
 				 errdetail("An orphan is seen by two complete scans of the registered bucket, at least a day apart."),
 				 errhint("CALL vf_s3_scan() today and tomorrow, or let the worker do it.")));
-	arg_prefixes(&args);
+	arg_prefixes(&args, ERROR);
 	check_unknown_columns(source);
 	any_reference = check_references(source);
 	count_orphans(source, &args, result);

@@ -27,6 +27,7 @@
 #include "register.h"
 #include "scanlog.h"
 #include "settings.h"
+#include "shared.h"
 #include "source.h"
 #include "sweep.h"
 #include "undo.h"
@@ -80,6 +81,8 @@ static const struct
 	" {vf}.vf_s3_delete_orphans(boolean, integer, bigint)",
 	"vf_scan"},
 	{"EXECUTE", "PROCEDURE {vf}.vf_s3_scan(bigint)", "vf_scan"},
+	{"EXECUTE", "FUNCTION {vf}.vf_find_shared()", "vf_shared"},
+	{"SELECT", "TABLE {vf}.vf_shared, {vf}.vf_s3_shared", "vf_shared"},
 	{"SELECT", "TABLE {vf}.vf_scan, {vf}.vf_scan_part, {vf}.vf_object,"
 		" {vf}.vf_usage, {vf}.vf_s3_usage, {vf}.vf_s3_missing,"
 		" {vf}.vf_s3_orphans, {vf}.vf_at_risk, {vf}.vf_progress,"
@@ -417,6 +420,7 @@ vf_register_unconfigure(bool discard)
 	vf_source_forget();
 	vf_bucket_forget_all();
 	vf_scanlog_forget_all();
+	vf_shared_forget_all();
 	vf_inventory_keep_only(0);
 	vf_sweep_reset();
 }

@@ -172,6 +172,7 @@ typedef struct VfS3Found
 typedef struct VfS3Page
 {
 	bool		versions;		/* list every version */
+	const char *prefix;			/* only keys that begin so; NULL: all */
 	const char *after;			/* only keys behind this one; "": all */
 	size_t		after_len;
 	const char *after_version;	/* and its versions behind this one; or "" */

@@ -201,6 +201,10 @@ static const ClassRow rows[] = {
 		"Look at the object under .voiceframe_retention/ that vf_s3_check() "
 		"names; remove it if no other server uses it, or call vf_adopt() "
 	"and wait until it is 15 minutes old."},
+	{REQUEST, 0, "SharedBucket", VF_S3_BUCKET,
+		"See vf_s3_shared and vf_s3_check(): give each database prefixes or a "
+		"bucket of its own, or delete the marker of a database that is gone "
+	"for good."},
 	{REQUEST, 0, "InvalidBucketName", VF_S3_BUCKET, CURE_BUCKET},
 	{REQUEST, 0, "NoSuchKey", VF_S3_BUCKET, CURE_ENDPOINT},
 	{KEY, 0, "NoSuchBucket", VF_S3_KEY_PASSING, CURE_BUCKET},

@@ -175,6 +175,14 @@ is_ordered(const VfS3Page *page)
 
 /* ---- requests ---- */
 
+static bool
+add_prefix(const VfS3Page *page, char *query)
+{
+	return page->prefix == NULL ||
+		vf_s3_add_parameter(query, "&prefix=", page->prefix,
+							strlen(page->prefix));
+}
+
 /* The parameters in the order that signing wants. */
 static bool
 make_query(const VfS3Page *page, char *query)
@@ -190,7 +198,8 @@ make_query(const VfS3Page *page, char *query)
 			fits = vf_s3_add_parameter(query, "&key-marker=", page->after,
 									   page->after_len);
 		fits = fits && vf_s3_add_parameter(query, "&max-keys=", max,
-										   strlen(max));
+										   strlen(max)) &&
+			add_prefix(page, query);
 		if (page->after_version[0] != '\0')
 			fits = fits && vf_s3_add_parameter(query, "&version-id-marker=",
 											   page->after_version,
@@ -198,7 +207,8 @@ make_query(const VfS3Page *page, char *query)
 		return fits && vf_s3_add_parameter(query, "&versions=", "", 0);
 	}
 	fits = vf_s3_add_parameter(query, "&list-type=", "2", 1) &&
-		vf_s3_add_parameter(query, "&max-keys=", max, strlen(max));
+		vf_s3_add_parameter(query, "&max-keys=", max, strlen(max)) &&
+		add_prefix(page, query);
 	if (page->after_len > 0)
 		fits = fits && vf_s3_add_parameter(query, "&start-after=", page->after,
 										   page->after_len);

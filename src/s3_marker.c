@@ -3,8 +3,8 @@
  * s3_marker.c
  *	  The text of a bucket's owner marker, and what it says about its lease.
  *
- * Order of things: writing, reading, judging.  A marker is read from a
- * bucket that others may write into, so nothing is believed: lengths, digits
+ * Order of things: writing, reading, prefixes, judging.  A marker is read from
+ * a bucket that others may write into, so nothing is believed: lengths, digits
  * and characters are checked, a field that appears twice is an error.
  *
  *-------------------------------------------------------------------------
@@ -40,7 +40,14 @@ static const Field fields[] = {
 	FIELD(name, false, NULL),
 	FIELD(host, false, NULL),
 	FIELD(pid, false, DIGITS),
+	FIELD(prefixes, false, NULL),
 };
+
+/* Of those that do not say: where 1.1 worked, unless it was told otherwise. */
+#define DEFAULT_PREFIXES "temp_photos/ temp_audio/ waveforms/ pdfs/preview_"
+
+/* The whole bucket. */
+#define EVERYTHING "*"
 
 #define NFIELDS ((int) (sizeof(fields) / sizeof(fields[0])))
 
@@ -118,8 +125,12 @@ vf_s3_marker_write(const VfS3Marker *marker, char *text, size_t size)
 	put_line(&w, "released", marker->released ? "yes" : "no");
 	put_line(&w, "settled", marker->settled ? "yes" : "no");
 	for (int i = 0; i < NFIELDS; i++)
-		put_line(&w, fields[i].name,
-				 (const char *) marker + fields[i].offset);
+	{
+		const char *value = (const char *) marker + fields[i].offset;
+
+		if (value != marker->prefixes || marker->has_prefixes)
+			put_line(&w, fields[i].name, value);
+	}
 	text[w.len] = '\0';
 	return w.len;
 }
@@ -158,12 +169,24 @@ read_flag(const char *from, size_t len, bool *flag)
 	return *flag || is(from, len, "no");
 }
 
-/* A value that is too long is cut where it is for people only. */
+/*
+ * A value that is too long is cut where it is for people only.  Prefixes that
+ * do not fit are more than we can know: all of the bucket.
+ */
 static bool
 read_field(const Field *f, const char *from, size_t len, VfS3Marker *marker)
 {
 	char	   *to = (char *) marker + f->offset;
 
+	if (to == marker->prefixes)
+	{
+		marker->has_prefixes = true;
+		if (len >= f->size)
+		{
+			from = EVERYTHING;
+			len = strlen(EVERYTHING);
+		}
+	}
 	if (len >= f->size)
 	{
 		if (f->required)
@@ -267,13 +290,134 @@ vf_s3_marker_read(const char *text, size_t len, VfS3Marker *marker)
 	return false;
 }
 
+/* ---- prefixes ---- */
+
+/* Does it stand for itself?  Not what parts prefixes, nor what encodes. */
+static bool
+is_plain(unsigned char c)
+{
+	return c > ' ' && c <= '~' && c != '%' && c != EVERYTHING[0];
+}
+
+void
+vf_s3_marker_add_prefix(VfS3Marker *marker, const char *prefix, size_t len)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	size_t		used = strlen(marker->prefixes);
+	Writer		w = {marker->prefixes, VF_S3_MARKER_PREFIXES, used};
+	size_t		size = used > 0 ? 1 : 0;
+
+	for (size_t i = 0; i < len; i++)
+		size += is_plain((unsigned char) prefix[i]) ? 1 : 3;
+	marker->has_prefixes = true;
+	if (strcmp(marker->prefixes, EVERYTHING) == 0)
+		return;
+	if (len == 0 || size >= VF_S3_MARKER_PREFIXES - used)
+	{
+		strcpy(marker->prefixes, EVERYTHING);
+		return;
+	}
+	if (used > 0)
+		put(&w, ' ');
+	for (size_t i = 0; i < len; i++)
+	{
+		unsigned char c = (unsigned char) prefix[i];
+
+		if (is_plain(c))
+		{
+			put(&w, prefix[i]);
+			continue;
+		}
+		put(&w, '%');
+		put(&w, hex[c >> 4]);
+		put(&w, hex[c & 15]);
+	}
+	w.text[w.len] = '\0';
+}
+
+static int
+hex_value(char c)
+{
+	const char *digits = "0123456789ABCDEF0123456789abcdef";
+	const char *at = c == '\0' ? NULL : strchr(digits, c);
+
+	return at == NULL ? -1 : (int) (at - digits) & 15;
+}
+
+/* One word; an odd one is the whole bucket: nobody knows what it means. */
+static size_t
+decode_prefix(const char *word, size_t len, char *prefix)
+{
+	size_t		n = 0;
+
+	for (size_t i = 0; i < len; i++)
+	{
+		if (is_plain((unsigned char) word[i]))
+		{
+			prefix[n++] = word[i];
+			continue;
+		}
+		if (word[i] != '%' || len - i < 3 || hex_value(word[i + 1]) < 0 ||
+			hex_value(word[i + 2]) < 0)
+			return 0;
+		prefix[n++] = (char) (hex_value(word[i + 1]) * 16 +
+							  hex_value(word[i + 2]));
+		i += 2;
+	}
+	return n;
+}
+
+bool
+vf_s3_marker_next_prefix(const VfS3Marker *marker, size_t *at,
+						 char prefix[VF_S3_MARKER_PREFIXES], size_t *len)
+{
+	const char *word = (marker->has_prefixes ? marker->prefixes :
+						DEFAULT_PREFIXES) + *at;
+	size_t		spaces = strspn(word, " ");
+	size_t		word_len = strcspn(word + spaces, " ");
+
+	if (word_len == 0)
+		return false;
+	*len = decode_prefix(word + spaces, word_len, prefix);
+	prefix[*len] = '\0';
+	*at += spaces + word_len;
+	return true;
+}
+
+bool
+vf_s3_marker_overlaps(const VfS3Marker *a, const VfS3Marker *b,
+					  VfS3MarkerOverlap *o)
+{
+	size_t		at_a = 0;
+
+	while (vf_s3_marker_next_prefix(a, &at_a, o->a, &o->a_len))
+	{
+		size_t		at_b = 0;
+
+		while (vf_s3_marker_next_prefix(b, &at_b, o->b, &o->b_len))
+		{
+			size_t		both = o->a_len < o->b_len ? o->a_len : o->b_len;
+
+			if (memcmp(o->a, o->b, both) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* ---- judging ---- */
+
+bool
+vf_s3_marker_same_database(const VfS3Marker *a, const VfS3Marker *b)
+{
+	return strcmp(a->system, b->system) == 0 &&
+		strcmp(a->database, b->database) == 0;
+}
 
 bool
 vf_s3_marker_same_holder(const VfS3Marker *a, const VfS3Marker *b)
 {
-	return strcmp(a->system, b->system) == 0 &&
-		strcmp(a->database, b->database) == 0 &&
+	return vf_s3_marker_same_database(a, b) &&
 		strcmp(a->start, b->start) == 0;
 }
 

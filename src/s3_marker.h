@@ -19,6 +19,9 @@
 /* The most a marker may have; what is written is far shorter. */
 #define VF_S3_MARKER_MAX 4096
 
+/* What a marker says of prefixes, encoded, with its NUL. */
+#define VF_S3_MARKER_PREFIXES 2000
+
 /* A heartbeat lives this long, s. */
 #define VF_S3_MARKER_STALE 900
 
@@ -39,6 +42,14 @@ typedef struct VfS3Marker
 	char		name[200];		/* of the database */
 	char		host[200];
 	char		pid[16];
+
+	/*
+	 * Where its database's objects lie: prefixes with a space between, their
+	 * odd bytes as %XX, or * for all of the bucket.  Versions before 1.2 did
+	 * not say.
+	 */
+	bool		has_prefixes;
+	char		prefixes[VF_S3_MARKER_PREFIXES];
 } VfS3Marker;
 
 /*
@@ -59,6 +70,37 @@ extern bool vf_s3_marker_read(const char *text, size_t len,
 /* The same database in the same start of the same server? */
 extern bool vf_s3_marker_same_holder(const VfS3Marker *a,
 									 const VfS3Marker *b);
+
+/* The same database, in whatever start of its server? */
+extern bool vf_s3_marker_same_database(const VfS3Marker *a,
+									   const VfS3Marker *b);
+
+/*
+ * Add to what the marker says of prefixes: len bytes, of any kind.  One of no
+ * length is the whole bucket, and so are more than there is room for.
+ */
+extern void vf_s3_marker_add_prefix(VfS3Marker *marker, const char *prefix,
+									size_t len);
+
+/*
+ * The next prefix, as bytes; *at is 0 at first.  False at the end.  An empty
+ * one is the whole bucket.  A marker that does not say has the defaults.
+ */
+extern bool vf_s3_marker_next_prefix(const VfS3Marker *marker, size_t *at,
+									 char prefix[VF_S3_MARKER_PREFIXES],
+									 size_t *len);
+
+/* Two prefixes that may have an object in common, of a and of b. */
+typedef struct VfS3MarkerOverlap
+{
+	char		a[VF_S3_MARKER_PREFIXES];
+	size_t		a_len;
+	char		b[VF_S3_MARKER_PREFIXES];
+	size_t		b_len;
+} VfS3MarkerOverlap;
+
+extern bool vf_s3_marker_overlaps(const VfS3Marker *a, const VfS3Marker *b,
+								  VfS3MarkerOverlap *overlap);
 
 typedef enum VfS3MarkerState
 {

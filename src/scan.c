@@ -26,6 +26,7 @@
 #include "drain_client.h"
 #include "drain_cred.h"
 #include "inventory.h"
+#include "lease_shared.h"
 #include "preflight.h"
 #include "runlog.h"
 #include "scan.h"
@@ -497,6 +498,8 @@ run(Scan *s)
 		vf_s3_close(s->client);
 		return;
 	}
+	vf_lease_look_around(s->client, s->bucket, s->opt->tick,
+						 s->opt->tick_arg);
 	if (!begin(s, versions))
 	{
 		vf_s3_close(s->client);

@@ -32,9 +32,8 @@ vf_scan_tally_init(VfScanTally *tally)
 
 /* ---- keys ---- */
 
-/* A listed key in the database's encoding; NULL if that cannot say it. */
-static char *
-to_database(const char *key, size_t len)
+char *
+vf_scan_to_database(const char *key, size_t len)
 {
 	int			encoding = GetDatabaseEncoding();
 	Oid			proc;
@@ -91,7 +90,7 @@ prefix_of(VfScanTally *tally, const char *key, size_t len)
 
 	if (n >= sizeof(tally->last))
 		return OTHER;
-	prefix = to_database(pnstrdup(key, n), n);
+	prefix = vf_scan_to_database(pnstrdup(key, n), n);
 	if (prefix == NULL)
 		return OTHER;
 	if (tally->n_seen == 0 || strncmp(tally->last, key, n) != 0 ||
@@ -216,7 +215,7 @@ vf_scan_read_page(VfScanTally *tally, const VfS3Page *page, VfScanPart *part,
 		if (behind)
 			break;
 		count(merge, prefix_of(tally, found->key, found->len), found);
-		key = to_database(found->key, found->len);
+		key = vf_scan_to_database(found->key, found->len);
 		if (key == NULL)
 			continue;
 		last = key;

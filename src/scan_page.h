@@ -38,6 +38,12 @@ typedef struct VfScanMerge
 } VfScanMerge;
 
 /*
+ * What the store calls it, in the database's encoding; NULL if that cannot say
+ * it.
+ */
+extern char *vf_scan_to_database(const char *key, size_t len);
+
+/*
  * Read a page of a range and move the range on behind it; it is done when the
  * page was its last.  merge is palloc'd; what part gets lives in the parent of
  * the current context.

@@ -20,6 +20,7 @@
 
 PG_FUNCTION_INFO_V1(vf_sql_s3_scan);
 PG_FUNCTION_INFO_V1(vf_sql_find_missing);
+PG_FUNCTION_INFO_V1(vf_sql_find_shared);
 PG_FUNCTION_INFO_V1(vf_sql_find_at_risk);
 PG_FUNCTION_INFO_V1(vf_sql_count_at_risk);
 
@@ -87,6 +88,18 @@ vf_sql_find_missing(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	vf_db_open(false);
 	vf_watch_missing(put_row, rsinfo);
+	vf_db_close();
+	return (Datum) 0;
+}
+
+Datum
+vf_sql_find_shared(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	vf_db_open(false);
+	vf_watch_shared(put_row, rsinfo);
 	vf_db_close();
 	return (Datum) 0;
 }

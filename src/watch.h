@@ -51,6 +51,13 @@ extern VfWatchStorage *vf_watch_storage(int *n);
 typedef void (*VfWatchRow) (void *arg, const Datum *values, const bool *nulls);
 extern void vf_watch_missing(VfWatchRow row, void *arg);
 
+/*
+ * Who else works under our prefixes: ours, theirs (empty: the whole bucket),
+ * name, system identifier and host of the database, its last heartbeat, its
+ * marker, and the problem where that is not known, each a text.
+ */
+extern void vf_watch_shared(VfWatchRow row, void *arg);
+
 typedef struct VfWatchAlerts
 {
 	char	   *unknown_statuses;	/* a list with counts, or NULL */

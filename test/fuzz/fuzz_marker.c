@@ -34,6 +34,41 @@ check_text(const char *text, size_t size)
 		PROMISE(*text >= ' ' && *text <= '~');
 }
 
+/*
+ * Prefixes come to an end, overlap themselves, and are the same when they are
+ * said again.
+ */
+static void
+check_prefixes(const VfS3Marker *m)
+{
+	VfS3Marker	again = {.has_prefixes = true};
+	VfS3MarkerOverlap overlap;
+	char		prefix[VF_S3_MARKER_PREFIXES];
+	char		other[VF_S3_MARKER_PREFIXES];
+	size_t		at = 0;
+	size_t		at_other = 0;
+	size_t		len;
+	size_t		other_len;
+	int			n = 0;
+
+	while (vf_s3_marker_next_prefix(m, &at, prefix, &len))
+	{
+		PROMISE(len < sizeof(prefix) && prefix[len] == '\0');
+		PROMISE(n++ < VF_S3_MARKER_PREFIXES);
+		vf_s3_marker_add_prefix(&again, prefix, len);
+	}
+	PROMISE(vf_s3_marker_overlaps(m, m, &overlap) == (n > 0));
+	PROMISE(vf_s3_marker_overlaps(m, &again, &overlap) == (n > 0));
+	if (strcmp(again.prefixes, "*") == 0)
+		return;
+	for (at = 0; vf_s3_marker_next_prefix(m, &at, prefix, &len);)
+	{
+		PROMISE(vf_s3_marker_next_prefix(&again, &at_other, other,
+										 &other_len));
+		PROMISE(len == other_len && memcmp(prefix, other, len) == 0);
+	}
+}
+
 static void
 check_read(const VfS3Marker *m, const char *text, size_t len)
 {
@@ -51,6 +86,9 @@ check_read(const VfS3Marker *m, const char *text, size_t len)
 	check_text(m->name, sizeof(m->name));
 	check_text(m->host, sizeof(m->host));
 	check_text(m->pid, sizeof(m->pid));
+	check_text(m->prefixes, sizeof(m->prefixes));
+	PROMISE(m->has_prefixes || m->prefixes[0] == '\0');
+	check_prefixes(m);
 	PROMISE(m->system[0] && m->database[0] && m->start[0]);
 	PROMISE(vf_s3_marker_same_holder(m, m));
 	PROMISE(!read_copy(text, len - 1, &again));
@@ -61,7 +99,9 @@ check_read(const VfS3Marker *m, const char *text, size_t len)
 	PROMISE(memcmp(m, &again, offsetof(VfS3Marker, name)) == 0 &&
 			strcmp(m->name, again.name) == 0 &&
 			strcmp(m->host, again.host) == 0 &&
-			strcmp(m->pid, again.pid) == 0);
+			strcmp(m->pid, again.pid) == 0 &&
+			m->has_prefixes == again.has_prefixes &&
+			strcmp(m->prefixes, again.prefixes) == 0);
 }
 
 /* Any bytes as what we would write ourselves: a database's name, a host's. */
@@ -72,6 +112,9 @@ check_write(const char *text)
 	.start = "3"};
 	VfS3Marker	back;
 	char		written[VF_S3_MARKER_MAX];
+	char		prefix[VF_S3_MARKER_PREFIXES];
+	size_t		at = 0;
+	size_t		len;
 	size_t		n;
 
 	snprintf(own.name, sizeof(own.name), "%s", text);
@@ -80,6 +123,16 @@ check_write(const char *text)
 	PROMISE(read_copy(written, n, &back));
 	PROMISE(vf_s3_marker_same_holder(&own, &back) && back.generation == 1 &&
 			!back.released && !back.settled);
+
+	/* A prefix of ours is read as what it was, or as everything. */
+	vf_s3_marker_add_prefix(&own, text, strlen(text));
+	n = vf_s3_marker_write(&own, written, sizeof(written));
+	PROMISE(read_copy(written, n, &back) && back.has_prefixes);
+	PROMISE(vf_s3_marker_next_prefix(&back, &at, prefix, &len));
+	PROMISE(len == 0 || (len == strlen(text) &&
+						 memcmp(prefix, text, len) == 0));
+	PROMISE(len > 0 || text[0] == '\0' ||
+			strlen(text) * 3 >= VF_S3_MARKER_PREFIXES);
 }
 
 static void

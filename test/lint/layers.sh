@@ -13,7 +13,7 @@ table='
 7 sql
 6 worker
 5 purge+brake+restore+erase+retain drain+lease+check+scan register orphans watch
-4 source outbox undo hold lookup inventory scanlog runlog bucket sweep preflight
+4 source outbox undo hold lookup inventory shared scanlog runlog bucket sweep preflight
 3 s3+s3_cred
 2 http s3_sign+s3_xml
 1 db digest pages report schedule server stats+wake texts

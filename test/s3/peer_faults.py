@@ -6,7 +6,8 @@ and is not used up applies to it; so faults without "match" happen in order.
 
   name     what `release` and `held` call it
   match    {"verb": "POST", "query": "delete", "bucket": B, "key": PREFIX};
-           "key" is the object's, or any of those in a ?delete
+           "key" is the object's, or any of those in a ?delete; "without"
+           names a parameter that the query has not
   skip     let that many matching requests pass first (0)
   times    how many it applies to (1); 0 for ever
 
@@ -77,6 +78,7 @@ class Fault(dict):
         return (match.get('verb', request.method) == request.method
                 and match.get('bucket', request.bucket) == request.bucket
                 and ('query' not in match or match['query'] in request.query)
+                and match.get('without') not in request.query
                 and ('key' not in match
                      or any(k.startswith(match['key']) for k in keys)))
 

@@ -92,6 +92,7 @@ SELECT count(t.add(name, pattern, kind)) FROM (VALUES
 	('vf_s3_scan', '%s', 'numbers'),
 	('vf_find_missing', '%s', 'numbers'),
 	('vf_find_orphans', '%s', 'numbers'),
+	('vf_find_shared', '%s', 'numbers'),
 	('vf_find_at_risk', '%s', 'numbers'),
 	('vf_find_references', '%s', 'flags'),
 	('vf_add_reference', '%s, ''email''', 'tables'),

@@ -325,7 +325,7 @@ foreach my $view (@views)
 	  if ask("SELECT * FROM $view", 'nobody') !~ /permission denied/;
 }
 is( "@readable",
-	'vf_alerts vf_outbox_stats vf_progress vf_run vf_runs vf_s3_usage '
+	'vf_alerts vf_outbox_stats vf_progress vf_run vf_runs vf_s3_shared vf_s3_usage '
 	  . 'vf_session_counts vf_stats vf_storage_by_type vf_workers',
 	'pg_monitor reads aggregates');
 is("@open", '', 'P9: nobody else reads anything');

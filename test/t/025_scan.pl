@@ -141,10 +141,10 @@ is_deeply(known(), held(), 'nothing is lost by it');
 # ---- a store that fails, asks for patience, or lies
 
 $peer->faults({ status => 503, code => 'SlowDown', times => 2,
-	match => { query => 'list-type' } });
+	match => { query => 'list-type', without => 'prefix' } });
 like(scan(), qr/complete/, 'P6: patience');
 $peer->faults({ status => 403, code => 'AccessDenied', times => 0,
-	match => { query => 'list-type' } });
+	match => { query => 'list-type', without => 'prefix' } });
 like(scan(), qr/the scan stopped: AccessDenied.*HINT/s,
 	'a refusal ends it, with its cure');
 is( sql($node, q{SELECT outcome, error LIKE 'AccessDenied%' FROM vf_run
@@ -182,7 +182,7 @@ my %lies = (
 foreach my $what (sort keys %lies)
 {
 	$peer->faults({ status => 200, body => $lies{$what},
-		match => { query => 'list-type' } });
+		match => { query => 'list-type', without => 'prefix' } });
 	scan();
 	is_deeply(known(), held(), "a list $what");
 	$peer->ctl('clear');
@@ -196,7 +196,7 @@ foreach my $code (sort keys %codes)
 {
 	my $had = known();
 	$peer->faults({ status => 200, body => $codes{$code}, times => 0,
-		match => { query => 'list-type' } });
+		match => { query => 'list-type', without => 'prefix' } });
 	like(scan(), qr/the scan stopped: $code.*HINT/s, "$code ends it");
 	is_deeply(known(), $had, 'and changes nothing');
 	$peer->ctl('clear');

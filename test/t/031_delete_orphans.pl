@@ -249,6 +249,27 @@ foreach my $how ('honour', 'ignore', 'refuse')
 	$peer->ctl('set', '{"conditions": "honour"}');
 }
 
+# A row and an undo row that come while the store is asked.
+left_behind('temp_photos/late', 'temp_photos/later');
+sql($node, $go);
+$peer->faults({ name => 'hold', hold => \1, times => 0, match => { verb => 'HEAD' } });
+my $asking = held_drain($node);
+wait_for(sub { $peer->ctl('held') =~ /hold/ });
+row('late', 'temp_photos/late');
+row('later', 'temp_photos/later');
+sql($node, q{UPDATE sessions SET expires_at = now() - interval '1 day'
+	WHERE session_token = 'later'});
+sql($node, q{SET voiceframe.undo_window = '1d'; CALL vf_purge(confirm => 1)});
+sql($node, q{DELETE FROM vf_outbox WHERE orphan_scan IS NULL});
+$peer->ctl('clear');
+$peer->ctl('release');
+$asking->finish;
+like(fates(), qr/^late cancelled Referenced; later waiting/,
+	'P3: what is named while the store is asked stays');
+like(bucket(), qr{temp_photos/late temp_photos/later}, 'as it says');
+sql($node, q{DELETE FROM vf_outbox; SELECT vf_undo_discard();
+	DELETE FROM sessions WHERE session_token = 'late'});
+
 # ---- what fails
 
 sql($node, 'DELETE FROM vf_outbox');

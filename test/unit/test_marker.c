@@ -52,6 +52,10 @@ static const Case cases[] = {
 	{GOOD "released: yes\n", false},
 	{GOOD "start: 11\n", false},
 	{GOOD "host: a\nhost: b\n", false},
+	{GOOD "prefixes: a/\nprefixes: b/\n", false},
+	{GOOD "prefixes: \n", true},
+	{GOOD "prefixes:\n", false},
+	{GOOD "prefixes: \xC3\xA9/\n", false},
 	{GOOD "no colon\n", false},
 	{GOOD "host: caf\xC3\xA9\n", false},
 	{GOOD "host: a\tb\n", false},
@@ -164,6 +168,134 @@ test_writing(void)
 	CHECK(strlen(back.name) == sizeof(back.name) - 1);
 }
 
+/* ---- prefixes ---- */
+
+static void
+add(VfS3Marker *m, const char *prefix)
+{
+	vf_s3_marker_add_prefix(m, prefix, strlen(prefix));
+}
+
+static void
+test_prefixes(void)
+{
+	static VfS3Marker m;
+	VfS3Marker	back;
+	char		text[VF_S3_MARKER_MAX];
+	char		prefix[VF_S3_MARKER_PREFIXES];
+	char		odd[] = "caf\xC3\xA9 50%*\n/";
+	size_t		at = 0;
+	size_t		len;
+
+	memset(&m, 0, sizeof(m));
+	CHECK(vf_s3_marker_read(GOOD, strlen(GOOD), &back) && !back.has_prefixes);
+	add(&m, "a/");
+	add(&m, odd);
+	SAME(m.prefixes, "a/ caf%C3%A9%2050%25%2A%0A/");
+	CHECK(vf_s3_marker_next_prefix(&m, &at, prefix, &len) && len == 2);
+	SAME(prefix, "a/");
+	CHECK(vf_s3_marker_next_prefix(&m, &at, prefix, &len));
+	CHECK(len == sizeof(odd) - 1);
+	SAME(prefix, odd);
+	CHECK(!vf_s3_marker_next_prefix(&m, &at, prefix, &len));
+
+	/* Full to the last byte, and one more is everything. */
+	memset(&m, 0, sizeof(m));
+	strcpy(m.system, "18446744073709551615");
+	strcpy(m.database, "4294967295");
+	strcpy(m.start, "0123456789abcdef");
+	memset(m.name, '\n', sizeof(m.name) - 1);
+	memset(m.host, '\n', sizeof(m.host) - 1);
+	memset(prefix, 'x', VF_S3_MARKER_PREFIXES - 1);
+	vf_s3_marker_add_prefix(&m, prefix, VF_S3_MARKER_PREFIXES - 1);
+	CHECK(strlen(m.prefixes) == VF_S3_MARKER_PREFIXES - 1);
+	len = vf_s3_marker_write(&m, text, sizeof(text));
+	CHECK(read_copy(text, len, &back));
+	SAME(back.prefixes, m.prefixes);
+	add(&m, "b/");
+	SAME(m.prefixes, "*");
+	add(&m, "c/");
+	SAME(m.prefixes, "*");
+}
+
+/* The text of a marker with these prefixes; NULL: it does not say. */
+static void
+say(VfS3Marker *m, const char *prefixes)
+{
+	char		text[VF_S3_MARKER_MAX] = GOOD;
+
+	if (prefixes != NULL)
+		snprintf(text, sizeof(text), GOOD "prefixes: %s\n", prefixes);
+	CHECK(read_copy(text, strlen(text), m));
+}
+
+static void
+test_overlaps(void)
+{
+	static const struct
+	{
+		const char *a;
+		const char *b;
+		bool		overlap;
+	}			t[] = {
+		{"a/", "a/", true},
+		{"a/ b/", "c/ b/", true},
+		{"a/", "a/b/", true},
+		{"a/b/", "a/", true},
+		{"a/", "b/", false},
+		{"images/", "images2/", false},
+		{"images2/", "images/", false},
+		{"pdfs/preview_", "pdfs/", true},
+		{"pdfs/preview_", "pdfs/p/", false},
+		{"a%2F", "a/", true},
+		{"%61/", "a/", true},
+		{"%C3%a9/", "%c3%A9/", true},
+		{"%2561/", "a/", false},
+		{"*", "a/", true},
+		{"a/", "x *", true},
+		{"%2A", "a/", false},
+		{"%", "a/", true},
+		{"b%4", "a/", true},
+		{"b%zz", "a/", true},
+		{"b%00", "a/", false},
+		{"", "a/", false},
+		{"", "*", false},
+		{"   ", "a/", false},
+		{"  a/  b/ ", "b/", true},
+		{NULL, "temp_audio/x/", true},
+		{NULL, "pdfs/preview_", true},
+		{NULL, "other/", false},
+		{NULL, NULL, true}
+	};
+	static char big[VF_S3_MARKER_MAX];
+	VfS3MarkerOverlap o;
+	VfS3Marker	a;
+	VfS3Marker	b;
+	char		label[8];
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
+	{
+		snprintf(label, sizeof(label), "row %d", (int) (i % 100));
+		say(&a, t[i].a);
+		say(&b, t[i].b);
+		unit_check(vf_s3_marker_overlaps(&a, &b, &o) == t[i].overlap,
+				   __FILE__, __LINE__, label);
+		unit_check(vf_s3_marker_overlaps(&b, &a, &o) == t[i].overlap,
+				   __FILE__, __LINE__, label);
+	}
+	say(&a, "x/ a/b/");
+	say(&b, "y/ a/");
+	CHECK(vf_s3_marker_overlaps(&a, &b, &o) && o.a_len == 4 && o.b_len == 2);
+	SAME(o.a, "a/b/");
+	SAME(o.b, "a/");
+
+	/* What a later version may write and we cannot hold. */
+	memset(big, 'x', VF_S3_MARKER_PREFIXES);
+	say(&a, big);
+	SAME(a.prefixes, "*");
+	CHECK(vf_s3_marker_overlaps(&a, &b, &o) && o.a_len == 0);
+}
+
 static VfS3MarkerFound
 found(const char *start, bool released, bool settled, int64_t generation,
 	  double age)
@@ -256,6 +388,8 @@ main(void)
 	test_reading();
 	test_mutations();
 	test_writing();
+	test_prefixes();
+	test_overlaps();
 	test_judging();
 	return unit_end();
 }
