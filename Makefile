@@ -36,6 +36,7 @@ OBJS = \
 	src/drain_cred.o \
 	src/scan.o \
 	src/scan_page.o \
+	src/scan_uploads.o \
 	src/lease.o \
 	src/lease_shared.o \
 	src/lease_take.o \
@@ -68,6 +69,7 @@ OBJS = \
 	src/s3_delete.o \
 	src/s3_versions.o \
 	src/s3_list.o \
+	src/s3_uploads.o \
 	src/s3_probe.o \
 	src/s3_judge.o \
 	src/s3_class.o \
