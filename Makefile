@@ -39,6 +39,7 @@ OBJS = \
 	src/scan.o \
 	src/scan_page.o \
 	src/orphans.o \
+	src/scan_uploads.o \
 	src/lease.o \
 	src/lease_shared.o \
 	src/lease_take.o \
@@ -73,6 +74,7 @@ OBJS = \
 	src/s3_heads.o \
 	src/s3_versions.o \
 	src/s3_list.o \
+	src/s3_uploads.o \
 	src/s3_probe.o \
 	src/s3_judge.o \
 	src/s3_class.o \

@@ -37,7 +37,13 @@ CREATE TABLE vf_scan (
 	lease_until timestamptz,
 	lease_pid integer,
 	last_error_code text,
-	last_error text
+	last_error text,
+	uploads_done boolean NOT NULL DEFAULT false,
+	uploads_key bytea NOT NULL DEFAULT '',
+	uploads_id text NOT NULL DEFAULT '',
+	uploads_pages integer NOT NULL DEFAULT 0,
+	uploads_requests integer NOT NULL DEFAULT 0,
+	uploads_error text
 );
 ALTER SEQUENCE vf_scan_id_seq OWNED BY vf_scan.id;
 CREATE UNIQUE INDEX vf_scan_running ON vf_scan (bucket_id) WHERE state = 'running';
@@ -54,6 +60,12 @@ COMMENT ON COLUMN vf_scan.horizon IS
 	'rows written by older transactions were visible when the scan began';
 COMMENT ON COLUMN vf_scan.lease_until IS
 	'until then the process that scans has the scan for itself';
+COMMENT ON COLUMN vf_scan.uploads_key IS
+	'the list of unfinished uploads goes on behind this key and this upload of it';
+COMMENT ON COLUMN vf_scan.uploads_requests IS
+	'requests for the parts of unfinished uploads; no more than 200 in a scan';
+COMMENT ON COLUMN vf_scan.uploads_error IS
+	'why usage has no unfinished uploads, or not all of their bytes';
 
 CREATE TABLE vf_scan_part (
 	scan_id bigint NOT NULL REFERENCES vf_scan ON DELETE CASCADE,
@@ -91,7 +103,8 @@ COMMENT ON COLUMN vf_object.scan_id IS
 CREATE TABLE vf_usage (
 	scan_id bigint NOT NULL REFERENCES vf_scan ON DELETE CASCADE,
 	prefix text COLLATE "C" NOT NULL,
-	kind text NOT NULL CHECK (kind IN ('current', 'noncurrent', 'delete marker')),
+	kind text NOT NULL CHECK (kind IN ('current', 'noncurrent', 'delete marker',
+		'unfinished upload')),
 	storage_class text NOT NULL,
 	objects bigint NOT NULL,
 	bytes bigint NOT NULL,
@@ -99,6 +112,8 @@ CREATE TABLE vf_usage (
 );
 COMMENT ON TABLE vf_usage IS
 	'objects and bytes of each scan by prefix; kept for voiceframe.run_history';
+COMMENT ON COLUMN vf_usage.bytes IS
+	'of unfinished uploads: of the parts of those whose parts were asked for, 200 requests a scan; 0 where none were';
 
 CREATE PROCEDURE vf_s3_scan(max_pages bigint DEFAULT NULL)
 LANGUAGE C AS 'MODULE_PATHNAME', 'vf_sql_s3_scan';

@@ -26,7 +26,7 @@
 #include "shared.h"
 
 #define BUDGET_MS 10000
-#define MAX_LINES 10
+#define MAX_LINES 11
 
 /* A clock this far off still signs right, but not for long, s. */
 #define SKEW_WARNING 300
@@ -263,6 +263,24 @@ check_shared(Check *c)
 				 NULL);
 }
 
+/* Only a number of vf_s3_usage: no failure. */
+static void
+check_uploads(Check *c)
+{
+	VfS3Page	page = {.uploads = true, .after = "", .after_version = "",
+	.max_keys = 1, .timeout_ms = time_left(c)};
+
+	if (vf_s3_page_start(c->client, &page) &&
+		vf_s3_page_wait(c->client, c->tick, c->arg) == NULL)
+		strlcpy(page.answer.code, "Timeout", sizeof(page.answer.code));
+	add_line(c, "unfinished uploads", true, page.answer.code[0] == '\0' ?
+			 "can be listed" :
+			 psprintf("cannot be listed (%s): vf_s3_usage has none",
+					  page.answer.code), NULL);
+	c->lines[c->n - 1].skipped = page.answer.code[0] != '\0';
+	vf_s3_page_free(&page);
+}
+
 /* Everything that needs an answer from the bucket. */
 static void
 ask(Check *c)
@@ -290,6 +308,7 @@ ask(Check *c)
 		skip(c, "delete");
 		skip(c, "lease");
 		skip(c, "shared bucket");
+		skip(c, "unfinished uploads");
 		return;
 	}
 	check_versioning(c);
@@ -297,6 +316,7 @@ ask(Check *c)
 	check_delete(c);
 	check_lease(c);
 	check_shared(c);
+	check_uploads(c);
 }
 
 VfCheckLine *
@@ -330,6 +350,7 @@ vf_check_bucket(VfHttpTick tick, void *arg, int *n)
 		skip(&c, "delete");
 		skip(&c, "lease");
 		skip(&c, "shared bucket");
+		skip(&c, "unfinished uploads");
 	}
 	else
 	{

@@ -28,7 +28,8 @@
 static const char *const kinds[] = {
 	[VF_USAGE_CURRENT] = "current",
 	[VF_USAGE_NONCURRENT] = "noncurrent",
-	[VF_USAGE_MARKER] = "delete marker"
+	[VF_USAGE_MARKER] = "delete marker",
+	[VF_USAGE_UPLOAD] = "unfinished upload"
 };
 
 static void
@@ -124,6 +125,17 @@ vf_inventory_add_usage(int64 scan_id, const VfUsage *usage, int n)
 					   " DO UPDATE SET objects = u.objects + $5,"
 					   " bytes = u.bytes + $6", &args);
 	}
+}
+
+void
+vf_inventory_drop_uploads(int64 scan_id)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg(&args, INT8OID, Int64GetDatum(scan_id));
+	vf_db_arg_text(&args, kinds[VF_USAGE_UPLOAD]);
+	vf_db_run_self("DELETE FROM {vf}.vf_usage WHERE scan_id = $1"
+				   " AND kind = $2", &args);
 }
 
 char **

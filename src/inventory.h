@@ -23,7 +23,8 @@ typedef enum VfUsageKind
 {
 	VF_USAGE_CURRENT,
 	VF_USAGE_NONCURRENT,
-	VF_USAGE_MARKER
+	VF_USAGE_MARKER,
+	VF_USAGE_UPLOAD
 } VfUsageKind;
 
 typedef struct VfUsage
@@ -47,6 +48,9 @@ extern void vf_inventory_merge(int bucket_id, int64 scan_id, const char *low,
 /* Add to what the scan has counted so far. */
 extern void vf_inventory_add_usage(int64 scan_id, const VfUsage *usage,
 								   int n);
+
+/* Forget what it has counted of unfinished uploads. */
+extern void vf_inventory_drop_uploads(int64 scan_id);
 
 /*
  * Up to n - 1 keys that part what is known into n ranges of about the same

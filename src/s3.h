@@ -167,15 +167,18 @@ typedef struct VfS3Found
 	double		modified;		/* by the store's clock, s since 1970 */
 	bool		marker;			/* of a deletion: it has no size */
 	bool		latest;
+	const char *upload;			/* its id; NULL: an object */
 } VfS3Found;
 
 typedef struct VfS3Page
 {
 	bool		versions;		/* list every version */
+	bool		uploads;		/* list unfinished uploads, in any order */
 	const char *prefix;			/* only keys that begin so; NULL: all */
 	const char *after;			/* only keys behind this one; "": all */
 	size_t		after_len;
-	const char *after_version;	/* and its versions behind this one; or "" */
+	const char *after_version;	/* and its versions, or uploads, behind this
+								 * one; or "" */
 	int			max_keys;		/* 1 to 1000 */
 	int			timeout_ms;
 	void	   *tag;			/* the caller's */
@@ -200,6 +203,15 @@ extern bool vf_s3_page_start(VfS3Client *client, VfS3Page *page);
 extern VfS3Page *vf_s3_page_wait(VfS3Client *client, VfHttpTick tick,
 								 void *arg);
 extern void vf_s3_page_free(VfS3Page *page);
+
+/*
+ * The bytes of an unfinished upload's parts, by no more than *requests: takes
+ * off what it used.  NoSuchUpload if it has come to its end, EndlessList if
+ * they were not enough.
+ */
+extern void vf_s3_count_parts(VfS3Client *client, const VfS3Found *upload,
+							  int *requests, int timeout_ms, VfHttpTick tick,
+							  void *arg, VfS3Answer *answer, int64 *bytes);
 
 /* Single requests, each waited for.  tick as above; false counts as timeout. */
 typedef enum VfS3Versioning

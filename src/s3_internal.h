@@ -6,7 +6,8 @@
  * s3.c: the client, one signed request.  s3_judge.c: what an answer means.
  * s3_delete.c: deletes, many in flight.  s3_versions.c: lists of versions,
  * many in flight.  s3_list.c: lists of objects, the same.  s3_heads.c: HEADs,
- * the same.  s3_probe.c: single requests.
+ * the same.  s3_uploads.c: the parts of an upload.  s3_probe.c: single
+ * requests.
  *
  *-------------------------------------------------------------------------
  */
@@ -94,6 +95,16 @@ extern bool vf_s3_send(VfS3Client *client, const VfS3Request *req);
 extern void vf_s3_note_refusal(VfS3Client *client, const char *code,
 							   int bare_status);
 
+/* s3_probe.c */
+
+/*
+ * Send a request and wait, while deletes may be in flight.  NULL, with a
+ * judgement, if no answer came; else to be judged and freed.
+ */
+extern VfHttpAnswer *vf_s3_exchange(VfS3Client *client, VfS3Request *req,
+									VfHttpTick tick, void *arg,
+									VfS3Answer *answer);
+
 /* s3_judge.c: neither raises nor allocates with palloc. */
 
 /*
@@ -127,6 +138,9 @@ extern bool vf_s3_parse_iso(const char *text, double *seconds);
  */
 extern size_t vf_s3_decode_listed(const char *text, size_t len, bool encoded,
 								  char *out);
+
+/* A size, in digits; false for what none can have. */
+extern bool vf_s3_parse_size(const char *text, int64 *size);
 
 /* s3_delete.c */
 

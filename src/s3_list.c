@@ -3,7 +3,8 @@
  * s3_list.c
  *	  Lists of objects, page by page, many in flight.
  *
- * ListObjectsV2, or ListObjectVersions where noncurrent versions count too.
+ * ListObjectsV2, or ListObjectVersions where noncurrent versions count too;
+ * and ListMultipartUploads, whose pages come in an order of the store's.
  * A page is asked for by the key that it comes after, not by the token of the
  * page before: a key is good for ever and can be stored, a token is neither.
  * Both lists are in the order of the keys' UTF-8 bytes; a store that gives
@@ -78,8 +79,8 @@ vf_s3_decode_listed(const char *text, size_t len, bool encoded, char *out)
 /* Nothing is larger; more of them together would not fit a bigint. */
 #define MAX_SIZE (INT64CONST(1) << 50)
 
-static bool
-parse_size(const char *text, int64 *size)
+bool
+vf_s3_parse_size(const char *text, int64 *size)
 {
 	char	   *end;
 
@@ -133,9 +134,14 @@ on_listed(void *arg, const VfS3XmlObject *object)
 		keep_text(r, object->storage_class, strlen(object->storage_class));
 	found->marker = object->marker;
 	found->latest = object->latest;
-	if (!object->marker && !parse_size(object->size, &found->size))
+	if (r->page->uploads)
+		found->upload = keep_text(r, object->version,
+								  strlen(object->version));
+	else if (!object->marker &&
+			 !vf_s3_parse_size(object->size, &found->size))
 		r->fault = "an object in the list has no size";
-	if (!vf_s3_parse_iso(object->modified, &modified))
+	if (!r->page->uploads &&
+		!vf_s3_parse_iso(object->modified, &modified))
 		r->fault = "an object in the list has no date";
 	found->modified = modified;
 	r->page->n++;
@@ -152,14 +158,14 @@ compare_keys(const char *a, size_t a_len, const char *b, size_t b_len)
 	return a_len < b_len ? -1 : a_len > b_len;
 }
 
-/* Does the list go up, from the key that it comes after? */
+/* Does the list go up, from the key that it comes after, where it has to? */
 static bool
 is_ordered(const VfS3Page *page)
 {
 	const char *last = page->after;
 	size_t		len = page->after_len;
 
-	for (int i = 0; i < page->n; i++)
+	for (int i = 0; i < page->n && !page->uploads; i++)
 	{
 		int			order = compare_keys(page->found[i].key,
 										 page->found[i].len, last, len);
@@ -185,6 +191,24 @@ add_prefix(const VfS3Page *page, char *query)
 
 /* The parameters in the order that signing wants. */
 static bool
+make_uploads_query(const VfS3Page *page, const char *max, char *query)
+{
+	bool		fits = true;
+
+	if (page->after_len > 0)
+		fits = vf_s3_add_parameter(query, "&key-marker=", page->after,
+								   page->after_len);
+	fits = fits && vf_s3_add_parameter(query, "&max-uploads=", max,
+									   strlen(max));
+	if (page->after_version[0] != '\0')
+		fits = fits && vf_s3_add_parameter(query, "&upload-id-marker=",
+										   page->after_version,
+										   strlen(page->after_version));
+	return fits && vf_s3_add_parameter(query, "&uploads=", "", 0);
+}
+
+/* The same. */
+static bool
 make_query(const VfS3Page *page, char *query)
 {
 	char		max[16];
@@ -192,6 +216,8 @@ make_query(const VfS3Page *page, char *query)
 
 	snprintf(max, sizeof(max), "%d", page->max_keys);
 	strlcpy(query, "encoding-type=url", VF_S3_MAX_QUERY);
+	if (page->uploads)
+		return make_uploads_query(page, max, query);
 	if (page->versions)
 	{
 		if (page->after_len > 0)
@@ -249,7 +275,7 @@ goes_on(VfS3Page *page, const VfS3XmlDocument *doc)
 	const VfS3Found *last = page->n > 0 ? &page->found[page->n - 1] : NULL;
 
 	page->next_version[0] = '\0';
-	if (!page->versions)
+	if (!page->versions && !page->uploads)
 	{
 		if (last == NULL)
 			return false;
@@ -262,8 +288,9 @@ goes_on(VfS3Page *page, const VfS3XmlDocument *doc)
 										 page->next_key);
 	strlcpy(page->next_version, doc->next_version,
 			sizeof(page->next_version));
-	if (last == NULL || page->next_len != last->len ||
-		memcmp(page->next_key, last->key, last->len) != 0)
+	if (last == NULL || page->next_len == 0 || (!page->uploads &&
+		(page->next_len != last->len ||
+		 memcmp(page->next_key, last->key, last->len) != 0)))
 		return false;
 	return page->next_len != page->after_len ||
 		memcmp(page->next_key, page->after, page->after_len) != 0 ||
@@ -278,13 +305,28 @@ refuse(VfS3Page *page, const char *code, const char *message)
 }
 
 /*
+ * Ceph encodes the keys of uploads when it is asked to, says nothing of it,
+ * and leaves the one where the list goes on as it is: the last key, decoded.
+ */
+static bool
+is_encoded(const VfS3Page *page, const VfS3XmlDocument *doc)
+{
+	const VfS3Found *last = page->n > 0 ? &page->found[page->n - 1] : NULL;
+
+	return page->uploads && last != NULL && doc->encoding[0] == '\0' &&
+		strlen(doc->next_key) == last->len &&
+		memcmp(doc->next_key, last->key, last->len) == 0;
+}
+
+/*
  * Read an answer.  EncodingType may stand behind the entries: what was read on
  * the wrong assumption is read again.
  */
 static void
 read_answer(VfS3Client *client, VfS3Page *page, const VfHttpAnswer *http)
 {
-	VfS3XmlRoot root = page->versions ? VF_S3_XML_VERSIONS : VF_S3_XML_LIST;
+	VfS3XmlRoot root = page->uploads ? VF_S3_XML_UPLOADS :
+		page->versions ? VF_S3_XML_VERSIONS : VF_S3_XML_LIST;
 	VfS3XmlHandler handler = {.listed = on_listed};
 	VfS3XmlDocument doc;
 	Reading		r = {.page = page, .encoded = true};
@@ -304,7 +346,7 @@ read_answer(VfS3Client *client, VfS3Page *page, const VfHttpAnswer *http)
 		vf_s3_judge(http, client->region, root, &handler, &page->answer,
 					&doc);
 		if (page->answer.class != VF_S3_OK || !r.encoded ||
-			strcmp(doc.encoding, "url") == 0)
+			strcmp(doc.encoding, "url") == 0 || is_encoded(page, &doc))
 			break;
 		r.encoded = false;
 	}

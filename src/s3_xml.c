@@ -5,7 +5,7 @@
  *
  * Order of things: text fields, elements, entries, expat's handlers.
  *
- * The reader knows seven documents by the name of their root, and the few
+ * The reader knows nine documents by the name of their root, and the few
  * elements in them that matter; everything else is parsed and ignored.  A
  * name counts without its prefix.  Expat is told that the document is UTF-8
  * whatever it declares, a NUL (UTF-16 has some, and expat would read it) is a
@@ -56,6 +56,8 @@ typedef enum Element
 	ELEMENT_CONTENTS,
 	ELEMENT_VERSION,
 	ELEMENT_DELETE_MARKER,
+	ELEMENT_UPLOAD,
+	ELEMENT_PART,
 	ELEMENT_VERSION_ID,
 	ELEMENT_LATEST,
 	ELEMENT_SIZE,
@@ -204,6 +206,10 @@ identify_root(const char *name)
 		return VF_S3_XML_LIST;
 	if (strcmp(name, "ListVersionsResult") == 0)
 		return VF_S3_XML_VERSIONS;
+	if (strcmp(name, "ListMultipartUploadsResult") == 0)
+		return VF_S3_XML_UPLOADS;
+	if (strcmp(name, "ListPartsResult") == 0)
+		return VF_S3_XML_PARTS;
 	if (strcmp(name, "AssumeRoleWithWebIdentityResponse") == 0)
 		return VF_S3_XML_WEB_IDENTITY;
 	if (strcmp(name, "ErrorResponse") == 0)
@@ -230,7 +236,10 @@ identify_element(const char *name)
 		{"Version", ELEMENT_VERSION},
 		{"DeleteMarker", ELEMENT_DELETE_MARKER},
 		{"Contents", ELEMENT_CONTENTS},
+		{"Upload", ELEMENT_UPLOAD},
+		{"Part", ELEMENT_PART},
 		{"VersionId", ELEMENT_VERSION_ID},
+		{"UploadId", ELEMENT_VERSION_ID},
 		{"IsLatest", ELEMENT_LATEST},
 		{"Size", ELEMENT_SIZE},
 		{"ETag", ELEMENT_ETAG},
@@ -241,6 +250,8 @@ identify_element(const char *name)
 		{"NextKeyMarker", ELEMENT_NEXT_KEY},
 		{"NextVersionIdMarker", ELEMENT_NEXT_VERSION},
 		{"NextContinuationToken", ELEMENT_NEXT_VERSION},
+		{"NextUploadIdMarker", ELEMENT_NEXT_VERSION},
+		{"NextPartNumberMarker", ELEMENT_NEXT_VERSION},
 		{"Credentials", ELEMENT_CREDENTIALS},
 		{"AccessKeyId", ELEMENT_ACCESS_KEY},
 		{"SecretAccessKey", ELEMENT_SECRET_KEY},
@@ -283,7 +294,9 @@ static bool
 is_list(const VfS3XmlReader *reader)
 {
 	return reader->doc.root == VF_S3_XML_LIST ||
-		reader->doc.root == VF_S3_XML_VERSIONS;
+		reader->doc.root == VF_S3_XML_VERSIONS ||
+		reader->doc.root == VF_S3_XML_UPLOADS ||
+		reader->doc.root == VF_S3_XML_PARTS;
 }
 
 /* The field of an entry of a list beside its key and version, or NULL. */
@@ -395,6 +408,10 @@ is_entry(const VfS3XmlReader *reader, Element element)
 		case VF_S3_XML_VERSIONS:
 			return element == ELEMENT_VERSION ||
 				element == ELEMENT_DELETE_MARKER;
+		case VF_S3_XML_UPLOADS:
+			return element == ELEMENT_UPLOAD;
+		case VF_S3_XML_PARTS:
+			return element == ELEMENT_PART;
 		default:
 			return element == ELEMENT_DELETED || element == ELEMENT_ERROR;
 	}

@@ -55,16 +55,22 @@ typedef enum VfS3XmlRoot
 	VF_S3_XML_VERSIONING,
 	VF_S3_XML_LIST,
 	VF_S3_XML_VERSIONS,			/* ListVersionsResult */
+	VF_S3_XML_UPLOADS,			/* ListMultipartUploadsResult */
+	VF_S3_XML_PARTS,			/* ListPartsResult */
 	VF_S3_XML_WEB_IDENTITY,		/* AssumeRoleWithWebIdentityResponse */
 	VF_S3_XML_STS_ERROR			/* ErrorResponse */
 } VfS3XmlRoot;
 
-/* An object of a list, a version or a delete marker, in the store's words. */
+/*
+ * An object of a list, a version, a delete marker, an unfinished upload or one
+ * of its parts, in the store's words.
+ */
 typedef struct VfS3XmlObject
 {
 	const char *key;			/* as it is sent: encoded, or not */
 	size_t		len;
-	const char *version;		/* "" where there was none, like all below */
+	const char *version;		/* or upload; "" where there was none, like all
+								 * below */
 	bool		marker;			/* of a deletion */
 	bool		latest;
 	const char *size;
@@ -99,7 +105,10 @@ typedef struct VfS3XmlDocument
 	char		region[64];
 	char		status[16];		/* of a VersioningConfiguration */
 	char		mfa_delete[16];
-	/* of a list: whether and where it goes on (next_version: or its token) */
+	/*
+	 * Of a list: whether and where it goes on (next_version: or its token, an
+	 * upload, the number of a part).
+	 */
 	char		truncated[8];
 	char		encoding[8];
 	char		next_key[4097];

@@ -31,6 +31,7 @@
 #include "runlog.h"
 #include "scan.h"
 #include "scan_page.h"
+#include "scan_uploads.h"
 #include "scanlog.h"
 #include "schedule.h"
 #include "settings.h"
@@ -77,6 +78,7 @@ typedef struct Scan
 	MemoryContext page_context;
 	int64		run_id;
 	bool		stop;
+	bool		uploads_listed;	/* the unfinished ones too */
 	bool		worked;			/* the last answer was no failure */
 	VfS3Answer	failure;		/* otherwise */
 } Scan;
@@ -427,6 +429,20 @@ list(Scan *s)
 /* ---- the run ---- */
 
 static void
+count_uploads(Scan *s)
+{
+	char	   *error = NULL;
+
+	if (!is_listed(s) || s->result->failed || s->stop)
+		return;
+	s->uploads_listed = vf_scan_uploads(s->client, s->bucket, &s->scan,
+										s->opt, LEASE, &error);
+	if (error != NULL)
+		strlcpy(s->result->uploads_error, error,
+				sizeof(s->result->uploads_error));
+}
+
+static void
 finish(Scan *s)
 {
 	VfRunCounts counts = {0};
@@ -441,7 +457,7 @@ finish(Scan *s)
 	if (!s->worked)
 		r->patience = s->patience;
 	counts.objects = r->objects;
-	r->complete = !r->failed && is_listed(s);
+	r->complete = !r->failed && is_listed(s) && s->uploads_listed;
 	if (r->complete)
 		r->complete = vf_scanlog_complete(&s->scan);
 	else
@@ -509,6 +525,7 @@ run(Scan *s)
 	open_lanes(s);
 	vf_db_commit();
 	list(s);
+	count_uploads(s);
 	vf_s3_close(s->client);
 	finish(s);
 }

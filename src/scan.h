@@ -30,6 +30,7 @@ typedef struct VfScanResult
 	bool		complete;		/* the scan has come to its end */
 	bool		failed;			/* the store's answer says why */
 	VfS3Answer	answer;
+	char		uploads_error[400]; /* why they are not known; or "" */
 } VfScanResult;
 
 /*

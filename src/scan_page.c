@@ -108,7 +108,8 @@ prefix_of(VfScanTally *tally, const char *key, size_t len)
 static void
 count(VfScanMerge *merge, char *prefix, const VfS3Found *found)
 {
-	VfUsageKind kind = found->marker ? VF_USAGE_MARKER :
+	VfUsageKind kind = found->upload != NULL ? VF_USAGE_UPLOAD :
+		found->marker ? VF_USAGE_MARKER :
 		found->latest ? VF_USAGE_CURRENT : VF_USAGE_NONCURRENT;
 	VfUsage    *u;
 
@@ -152,6 +153,21 @@ add_object(VfScanMerge *merge, char *key, const VfS3Found *found)
 	object->etag = found->etag;
 	object->storage_class = found->storage_class;
 	object->modified = time_of(found->modified);
+}
+
+void
+vf_scan_read_uploads(VfScanTally *tally, const VfS3Page *page,
+					 VfScanMerge *merge)
+{
+	memset(merge, 0, sizeof(*merge));
+	merge->usage = palloc(sizeof(VfUsage) * (page->n + 1));
+	for (int i = 0; i < page->n; i++)
+	{
+		const VfS3Found *found = &page->found[i];
+
+		if (found->size >= 0)
+			count(merge, prefix_of(tally, found->key, found->len), found);
+	}
 }
 
 /* Is the key behind the end of the range? */

@@ -51,4 +51,11 @@ extern char *vf_scan_to_database(const char *key, size_t len);
 extern void vf_scan_read_page(VfScanTally *tally, const VfS3Page *page,
 							  VfScanPart *part, VfScanMerge *merge);
 
+/*
+ * Count a page of unfinished uploads; one whose size is negative has come to
+ * its end.
+ */
+extern void vf_scan_read_uploads(VfScanTally *tally, const VfS3Page *page,
+								 VfScanMerge *merge);
+
 #endif							/* VF_SCAN_PAGE_H */

@@ -177,6 +177,55 @@ vf_scanlog_store_part(const VfScan *scan, const VfScanPart *part)
 	pfree(at);
 }
 
+void
+vf_scanlog_load_uploads(const VfScan *scan, VfScanUploads *u)
+{
+	VfDbArgs	args = {0};
+	char	   *hex;
+
+	memset(u, 0, sizeof(*u));
+	vf_db_arg(&args, INT8OID, Int64GetDatum(scan->id));
+	vf_db_run_self("SELECT uploads_done, pg_catalog.encode(uploads_key,"
+				   " 'hex'), uploads_id, uploads_pages::int8,"
+				   " uploads_requests::int8, uploads_error"
+				   " FROM {vf}.vf_scan WHERE id = $1", &args);
+	u->done = vf_db_bool(0, 0);
+	hex = vf_db_text(0, 1);
+	u->at_len = (int) strlen(hex) / 2;
+	u->at = palloc0(u->at_len + 1);
+	hex_decode(hex, strlen(hex), u->at);
+	u->at_upload = vf_db_text(0, 2);
+	u->pages = (int) vf_db_int(0, 3);
+	u->requests = (int) vf_db_int(0, 4);
+	u->error = vf_db_text(0, 5);
+}
+
+bool
+vf_scanlog_store_uploads(const VfScan *scan, const VfScanUploads *u,
+						 TimestampTz until)
+{
+	VfDbArgs	args = {0};
+	bytea	   *at = palloc(VARHDRSZ + u->at_len);
+
+	SET_VARSIZE(at, VARHDRSZ + u->at_len);
+	memcpy(VARDATA(at), u->at, u->at_len);
+	arg_scan(&args, scan);
+	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(until));
+	vf_db_arg(&args, BOOLOID, BoolGetDatum(u->done));
+	vf_db_arg(&args, BYTEAOID, PointerGetDatum(at));
+	vf_db_arg_text(&args, u->at_upload);
+	vf_db_arg(&args, INT4OID, Int32GetDatum(u->pages));
+	vf_db_arg(&args, INT4OID, Int32GetDatum(u->requests));
+	vf_db_arg_text(&args, u->error);
+	return vf_db_run_self("UPDATE {vf}.vf_scan SET lease_until = $3,"
+						  " moved_at = pg_catalog.clock_timestamp(),"
+						  " uploads_done = $4, uploads_key = $5,"
+						  " uploads_id = $6, uploads_pages = $7,"
+						  " uploads_requests = $8, uploads_error = $9"
+						  " WHERE id = $1 AND lease_token = $2"
+						  " RETURNING 1", &args) > 0;
+}
+
 bool
 vf_scanlog_complete(const VfScan *scan)
 {

@@ -61,6 +61,26 @@ extern bool vf_scanlog_begin(int bucket_id, bool versions,
 							 TimestampTz store_time, TimestampTz until,
 							 VfScan *scan);
 
+/* How far the list of unfinished uploads is. */
+typedef struct VfScanUploads
+{
+	bool		done;
+	char	   *at;				/* the last key listed, in UTF-8; "" if none */
+	int			at_len;
+	char	   *at_upload;		/* and its upload; "" if none */
+	int			pages;
+	int			requests;		/* for parts, so far */
+	char	   *error;			/* why they are not known; NULL */
+} VfScanUploads;
+
+extern void vf_scanlog_load_uploads(const VfScan *scan,
+									VfScanUploads *uploads);
+
+/* Keep the lease until then, too; false if it is no longer ours. */
+extern bool vf_scanlog_store_uploads(const VfScan *scan,
+									 const VfScanUploads *uploads,
+									 TimestampTz until);
+
 /* Keep the lease until then, and count; false if it is no longer ours. */
 extern bool vf_scanlog_count(const VfScan *scan, int64 objects, int64 bytes,
 							 TimestampTz until);

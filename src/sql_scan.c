@@ -65,6 +65,11 @@ vf_sql_s3_scan(PG_FUNCTION_ARGS)
 					(long long) r.objects),
 			 r.complete ? errhint("See vf_s3_usage and vf_s3_missing.") :
 			 errhint("The next call goes on; see vf_progress.")));
+	if (r.uploads_error[0] != '\0')
+		ereport(NOTICE,
+				(errmsg("not all is known of unfinished uploads"),
+				 errdetail("The store says: %s.", r.uploads_error),
+				 errhint("Allow s3:ListBucketMultipartUploads and s3:ListMultipartUploadParts, if the store knows them; nothing else waits for it.")));
 	PG_RETURN_VOID();
 }
 

@@ -230,6 +230,12 @@ part_fault() {
 		count_lines $code "crash harness, seed $seed" "$work/fault.log" \
 			'^[0-9]+ rounds, 0 violations$' '^VIOLATION'
 	done
+	code=0
+	in_copy env PG_CONFIG="$PG_CONFIG" PATIENCE="${PATIENCE:-1}" \
+		/usr/bin/python3 test/fault/orphans.py --objects 3000 \
+		>"$work/fault.log" 2>&1 || code=$?
+	count_lines $code 'orphans while all changes' "$work/fault.log" \
+		'^[0-9]+ checks, 0 violations$' '^VIOLATION'
 }
 
 trap finish EXIT

@@ -88,6 +88,9 @@ first_listed(const char *head)
 	return strncmp(after, LISTED, strlen(LISTED)) < 0 ? 0 : objects;
 }
 
+#define EMPTY(root) \
+	"<" root "><IsTruncated>false</IsTruncated></" root ">"
+
 static size_t
 list_page(const char *head, char *to)
 {
@@ -133,6 +136,13 @@ answer(Conn *c, const char *body)
 
 	if (strncmp(c->in, "POST ", 5) == 0)
 		len = echo_keys(body, c->out + HEAD_ROOM);
+	else if (strncmp(c->in, "GET ", 4) == 0 && strstr(c->in, "&prefix="))
+		len = stpcpy(c->out + HEAD_ROOM, EMPTY("ListBucketResult")) -
+			(c->out + HEAD_ROOM);
+	else if (strncmp(c->in, "GET ", 4) == 0 && strstr(c->in, "&uploads="))
+		len = stpcpy(c->out + HEAD_ROOM,
+					 EMPTY("ListMultipartUploadsResult")) -
+			(c->out + HEAD_ROOM);
 	else if (strncmp(c->in, "GET ", 4) == 0 && strstr(c->in, "list-type=2"))
 		len = list_page(c->in, c->out + HEAD_ROOM);
 	else if (strncmp(c->in, "GET ", 4) == 0 && strstr(c->in, "?versioning"))

@@ -168,7 +168,8 @@ static bool
 has_entries(VfS3XmlRoot root)
 {
 	return root == VF_S3_XML_DELETE_RESULT || root == VF_S3_XML_LIST ||
-		root == VF_S3_XML_VERSIONS;
+		root == VF_S3_XML_VERSIONS || root == VF_S3_XML_UPLOADS ||
+		root == VF_S3_XML_PARTS;
 }
 
 int

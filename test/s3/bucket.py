@@ -9,6 +9,8 @@
   bucket.py versions BUCKET KEY         the ids of the key's versions and markers
   bucket.py versioning BUCKET [on|off]  without a word: print the state
   bucket.py policy BUCKET FILE          put a bucket policy ('-' for stdin)
+  bucket.py upload BUCKET KEY BYTES...  begin an upload of parts and leave it;
+                                        prints its id
 
 Environment: S3_ENDPOINT, S3_KEY, S3_SECRET, S3_REGION (us-east-1), S3_TOKEN,
 S3_CA (a file, for https).  In ls and put-many a backslash in a key is \\\\ and
@@ -200,6 +202,15 @@ def policy(client, bucket, name):
     client.call('PUT', '/' + bucket, [('policy', '')], body)
 
 
+def upload(client, bucket, key, sizes):
+    path = '/%s/%s' % (bucket, key)
+    name = tag_text(client.call('POST', path, [('uploads', '')]), 'UploadId')
+    for number, size in enumerate(sizes, 1):
+        client.call('PUT', path, [('partNumber', str(number)),
+                                  ('uploadId', name)], b'x' * size)
+    print(name)
+
+
 def main(argv):
     sys.stdin.reconfigure(newline='\n')     # a CR in a key is a CR
     if len(argv) < 2:
@@ -234,6 +245,8 @@ def main(argv):
                 print(fields['VersionId'])
     elif verb == 'versioning':
         versioning(client, bucket, rest[0] if rest else None)
+    elif verb == 'upload':
+        upload(client, bucket, rest[0], [int(n) for n in rest[1:]])
     elif verb == 'policy':
         policy(client, bucket, rest[0])
     else:

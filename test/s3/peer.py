@@ -491,6 +491,10 @@ class Peer:
                     b.push(key, given.get('body', 'object').encode(),
                            self.store.now())
             return len(given['keys'])
+        elif what == ('POST', '/uploads'):
+            with self.store.lock:
+                self.store.new_bucket(given['bucket']).uploads = [
+                    tuple(u) for u in given['uploads']]
         elif what == ('POST', '/remove'):
             with self.store.lock:
                 b = self.store.new_bucket(given['bucket'])

@@ -134,6 +134,7 @@ class Bucket:
         self.objects, self.versioning, self.serial = {}, '', 0
         self.mfa_delete = False
         self.locked = set()             # (key, version) under retention
+        self.uploads = []               # [key, id, class, sizes of parts]
 
     @staticmethod
     def tell(*change):
@@ -356,6 +357,8 @@ class Store:
                 and element('Status', bucket.versioning)
                 + element('MfaDelete', 'Enabled' if bucket.mfa_delete
                           else 'Disabled')))
+        if method == 'GET' and 'uploads' in query:
+            return self.list_uploads(bucket, request)
         if method == 'GET' and 'versions' in query:
             return self.list_versions(bucket, request)
         if method == 'PUT' and 'versioning' in query:
@@ -396,6 +399,8 @@ class Store:
                 **({'x-amz-delete-marker': 'true'} if marker else {})})
         if request.method not in ('GET', 'HEAD'):
             raise Refusal(405, 'MethodNotAllowed')
+        if 'uploadId' in request.query:
+            return self.list_parts(bucket, request)
         found = bucket.live(request.key)
         if not found:
             raise Refusal(404, 'NoSuchKey', '', {
@@ -572,6 +577,66 @@ class Store:
         if 'encoding-type' in query:
             inner += '<EncodingType>url</EncodingType>'
         return Answer(200, document('ListVersionsResult', inner))
+
+
+    def list_uploads(self, bucket, request):
+        query = request.query
+        most = min(int(query.get('max-uploads', '1000')), self.page)
+        quote = text
+        if 'encoding-type' in query:
+            quote = lambda s: sigv4.quote(s, '/ ').replace(' ', '+')  # noqa
+        place = lambda u: (order(u[0]), u[1])   # noqa: E731
+        found = sorted(bucket.uploads, key=place)
+        if 'upload-id-marker' in query and 'key-marker' not in query:
+            raise Refusal(400, 'InvalidArgument', 'upload-id-marker')
+        if 'key-marker' in query:
+            after = (order(query['key-marker']),
+                     query.get('upload-id-marker', '\U0010ffff'))
+            found = [u for u in found if place(u) > after]
+        page, more = found[:most], len(found) > most
+        inner = (element('Bucket', request.bucket)
+                 + element('KeyMarker', quote(query.get('key-marker', '')))
+                 + element('MaxUploads', most)
+                 + element('IsTruncated', str(more).lower()))
+        if more:
+            inner += (element('NextKeyMarker', quote(page[-1][0]))
+                      + element('NextUploadIdMarker', page[-1][1]))
+        for key, upload, kind, _ in page:
+            who = '<ID>x</ID><DisplayName>x</DisplayName>'
+            inner += ('<Upload><Key>%s</Key>%s<Initiator>%s</Initiator>'
+                      '<Owner>%s</Owner>%s%s</Upload>' % (
+                          quote(key), element('UploadId', upload), who, who,
+                          element('StorageClass', kind),
+                          element('Initiated', list_date(self.now()))))
+        if 'encoding-type' in query:
+            inner += '<EncodingType>url</EncodingType>'
+        return Answer(200, document('ListMultipartUploadsResult', inner))
+
+    def list_parts(self, bucket, request):
+        query = request.query
+        parts = [sizes for key, upload, _, sizes in bucket.uploads
+                 if (key, upload) == (request.key, query['uploadId'])]
+        if not parts:
+            raise Refusal(404, 'NoSuchUpload')
+        most = min(int(query.get('max-parts', '1000')), self.page)
+        after = int(query.get('part-number-marker', '0'))
+        left = list(enumerate(parts[0], 1))[after:]
+        more = len(left) > most
+        inner = (element('Bucket', request.bucket)
+                 + element('Key', request.key)
+                 + element('UploadId', query['uploadId'])
+                 + element('PartNumberMarker', after)
+                 + element('MaxParts', most)
+                 + element('IsTruncated', str(more).lower())
+                 + element('StorageClass', 'STANDARD'))
+        if more:
+            inner += element('NextPartNumberMarker', left[most - 1][0])
+        for number, size in left[:most]:
+            inner += '<Part>%s%s%s%s</Part>' % (
+                element('PartNumber', number),
+                element('LastModified', list_date(self.now())),
+                element('ETag', '"x"'), element('Size', size))
+        return Answer(200, document('ListPartsResult', inner))
 
 
 def decoded(value, length):

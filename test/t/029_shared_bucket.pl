@@ -171,6 +171,13 @@ like(check('voiceframe'), qr/^t other databases work in the bucket, under other 
 	'nor a complaint');
 is(alert('second'), 'f ', 'by the prefixes in force');
 
+# Also where the marker is young and its writer was sure of it.
+put(text_of('second') =~ s/^settled: no/settled: yes/mr =~ s/^(prefixes: ).*/$1x\//mr,
+	marker_of('second'));
+scan('second');
+like(text_of('second'), qr/^prefixes: second\/ temp_photos2\/$/m,
+	'and when it says something else');
+
 # One within the other, either way; what does not overlap is shown.
 foreach my $nested ('temp_photos/eu/', 'temp_photos/')
 {
@@ -241,6 +248,9 @@ foreach my $what (sort keys %markers)
 	put($text, $strange);
 	scan('voiceframe');
 	is(orphans('voiceframe'), $shown, "P3: $what");
+	is( sql($node, q{SET voiceframe.orphan_prefixes = '"a b%41/ä/"';
+			SELECT count(*) FROM vf_s3_orphans}),
+		$shown || $what =~ /1\.1/ ? 1 : 0, 'as for other prefixes than the default');
 	remove($strange);
 }
 put($markers{'one of version 1.1'}[0], $strange . '0', '.voiceframe_retention/check',

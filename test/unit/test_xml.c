@@ -222,7 +222,20 @@ static const Case good[] = {
 	"<VersionId>v</VersionId><IsLatest>false</IsLatest><Size>1</Size>"
 	"</Version><DeleteMarker><Key>k</Key><IsLatest>true</IsLatest>"
 	"</DeleteMarker><Contents><Key>no</Key></Contents>"
-	"</ListVersionsResult>", true, VF_S3_XML_VERSIONS, "#k@v|1;#k@x!;"}
+	"</ListVersionsResult>", true, VF_S3_XML_VERSIONS, "#k@v|1;#k@x!;"},
+	{"<ListMultipartUploadsResult " NS "><KeyMarker>m</KeyMarker>"
+	"<UploadIdMarker>n</UploadIdMarker><Upload><Key>a%20b</Key>"
+	"<UploadId>u</UploadId><Initiator><ID>i</ID></Initiator><Owner>"
+	"<ID>o</ID></Owner><StorageClass>GLACIER</StorageClass>"
+	"<Initiated>2026-01-02T03:04:05.000Z</Initiated></Upload>"
+	"<Contents><Key>no</Key></Contents></ListMultipartUploadsResult>",
+	true, VF_S3_XML_UPLOADS, "#a%20b@u|GLACIER;"},
+	{"<ListPartsResult " NS "><Key>k</Key><UploadId>u</UploadId>"
+	"<StorageClass>STANDARD</StorageClass><Part><PartNumber>1</PartNumber>"
+	"<LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>e</ETag>"
+	"<Size>7</Size></Part><Upload><Size>1</Size></Upload>"
+	"</ListPartsResult>", true, VF_S3_XML_PARTS,
+	"#@|7|e|2026-01-02T03:04:05.000Z;"}
 };
 
 #define BOMB \
@@ -498,6 +511,21 @@ test_versions(void)
 							 "<VersionId>v</VersionId>"), &doc));
 	SAME(heard, "#a@;");
 	SAME(doc.truncated, "");
+
+	/* Uploads and parts go on at places of their own. */
+	CHECK(read_text("<ListMultipartUploadsResult><NextKeyMarker>k"
+					"</NextKeyMarker><NextUploadIdMarker>u"
+					"</NextUploadIdMarker><Upload><Key>a</Key>"
+					"<NextUploadIdMarker>no</NextUploadIdMarker></Upload>"
+					"</ListMultipartUploadsResult>", &doc));
+	SAME(doc.next_key, "k");
+	SAME(doc.next_version, "u");
+	CHECK(read_text("<ListPartsResult><NextPartNumberMarker>9"
+					"</NextPartNumberMarker></ListPartsResult>", &doc));
+	SAME(doc.next_version, "9");
+	CHECK(!read_text("<ListMultipartUploadsResult><Upload><UploadId>a"
+					 "</UploadId><VersionId>b</VersionId></Upload>"
+					 "</ListMultipartUploadsResult>", &doc));
 
 	/* The answer to a delete names versions where the request did. */
 	CHECK(read_text(RESULT("<Deleted><Key>a</Key><VersionId>v1</VersionId>"
