@@ -11,6 +11,7 @@ OBJS = \
 	src/sql_watch.o \
 	src/sql_undo.o \
 	src/sql_scan.o \
+	src/sql_lifecycle.o \
 	src/sql_rights.o \
 	src/worker.o \
 	src/worker_launch.o \
@@ -36,6 +37,9 @@ OBJS = \
 	src/drain_cred.o \
 	src/scan.o \
 	src/scan_page.o \
+	src/lifecycle.o \
+	src/lifecycle_change.o \
+	src/lifecycle_loss.o \
 	src/lease.o \
 	src/lease_take.o \
 	src/check.o \
@@ -55,6 +59,7 @@ OBJS = \
 	src/lookup.o \
 	src/inventory.o \
 	src/scanlog.o \
+	src/lclog.o \
 	src/outbox.o \
 	src/outbox_pack.o \
 	src/bucket.o \
@@ -65,6 +70,7 @@ OBJS = \
 	src/s3_delete.o \
 	src/s3_versions.o \
 	src/s3_list.o \
+	src/s3_lifecycle.o \
 	src/s3_probe.o \
 	src/s3_judge.o \
 	src/s3_class.o \
@@ -83,6 +89,9 @@ OBJS = \
 	src/http.o \
 	src/http_request.o \
 	src/s3_sign.o \
+	src/s3_lcdoc.o \
+	src/s3_lcdoc_rules.o \
+	src/s3_lcdoc_text.o \
 	src/s3_xml.o \
 	src/s3_xml_write.o \
 	src/db.o \

@@ -6,7 +6,7 @@
  * s3.c: the client, one signed request.  s3_judge.c: what an answer means.
  * s3_delete.c: deletes, many in flight.  s3_versions.c: lists of versions,
  * many in flight.  s3_list.c: lists of objects, the same.  s3_probe.c: single
- * requests.
+ * requests.  s3_lifecycle.c: the lifecycle document.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,6 +37,7 @@ typedef struct VfS3Request
 	const char *content_type;	/* NULL if none */
 	const char *if_match;		/* an ETag; NULL if none */
 	bool		if_absent;		/* only where no such object is */
+	const char *transition_minimum; /* of a lifecycle; NULL if none */
 	size_t		max_answer;		/* 0: the client's */
 	VfS3Checksum checksum;
 	int			timeout_ms;
@@ -126,7 +127,22 @@ extern bool vf_s3_parse_iso(const char *text, double *seconds);
 extern size_t vf_s3_decode_listed(const char *text, size_t len, bool encoded,
 								  char *out);
 
+/* s3_probe.c */
+
+/*
+ * One request, waited for; the answer, to be freed.  NULL, with a judgement,
+ * if none came.
+ */
+extern VfHttpAnswer *vf_s3_exchange(VfS3Client *client, VfS3Request *req,
+									VfHttpTick tick, void *arg,
+									VfS3Answer *answer);
+
 /* s3_delete.c */
+
+/* The checksum that a body goes with: MD5, unless that is refused. */
+extern VfS3Checksum vf_s3_choose_checksum(VfS3Client *client);
+extern bool vf_s3_is_refusal_of_md5(const VfS3Answer *answer,
+									const VfS3XmlDocument *doc);
 
 /* Takes the answer of a delete; frees it. */
 extern void vf_s3_delete_settle(VfS3Client *client, VfHttpAnswer *http);

@@ -5,7 +5,7 @@
  *
  * Order of things: text fields, elements, entries, expat's handlers.
  *
- * The reader knows seven documents by the name of their root, and the few
+ * The reader knows nine documents by the name of their root, and the few
  * elements in them that matter; everything else is parsed and ignored.  A
  * name counts without its prefix.  Expat is told that the document is UTF-8
  * whatever it declares, a NUL (UTF-16 has some, and expat would read it) is a
@@ -204,6 +204,8 @@ identify_root(const char *name)
 		return VF_S3_XML_LIST;
 	if (strcmp(name, "ListVersionsResult") == 0)
 		return VF_S3_XML_VERSIONS;
+	if (strcmp(name, "LifecycleConfiguration") == 0)
+		return VF_S3_XML_LIFECYCLE;
 	if (strcmp(name, "AssumeRoleWithWebIdentityResponse") == 0)
 		return VF_S3_XML_WEB_IDENTITY;
 	if (strcmp(name, "ErrorResponse") == 0)

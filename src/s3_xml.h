@@ -55,6 +55,7 @@ typedef enum VfS3XmlRoot
 	VF_S3_XML_VERSIONING,
 	VF_S3_XML_LIST,
 	VF_S3_XML_VERSIONS,			/* ListVersionsResult */
+	VF_S3_XML_LIFECYCLE,		/* LifecycleConfiguration, read elsewhere */
 	VF_S3_XML_WEB_IDENTITY,		/* AssumeRoleWithWebIdentityResponse */
 	VF_S3_XML_STS_ERROR			/* ErrorResponse */
 } VfS3XmlRoot;

@@ -26,6 +26,7 @@
 #include "drain_client.h"
 #include "drain_cred.h"
 #include "inventory.h"
+#include "lifecycle.h"
 #include "preflight.h"
 #include "runlog.h"
 #include "scan.h"
@@ -506,6 +507,9 @@ run(Scan *s)
 	open_lanes(s);
 	vf_db_commit();
 	list(s);
+	if (is_listed(s) && !s->result->failed)
+		vf_lifecycle_watch(s->client, s->bucket, s->scan.versions,
+						   s->opt->tick, s->opt->tick_arg);
 	vf_s3_close(s->client);
 	finish(s);
 }
