@@ -446,9 +446,9 @@ like(call('SELECT rule, action FROM vf_s3_lifecycle_restore(1, overwrite => true
 	qr/at a date\|remove/, 'but by intent');
 like(call('SELECT * FROM vf_s3_lifecycle_restore(4711)'), qr/kept as number 4711/,
 	'a number that there is not');
-# ---- a real store, where a day lasts a second
+# ---- a real store, where a day lasts two seconds
 
-my $ceph = start_ceph(LC_DAY => 1);
+my $ceph = start_ceph(LC_DAY => 2);
 my $real = new_cluster('real_lifecycle', store => $ceph, preload => 0);
 make_sample($real, n => 1);
 sql($real, 'DELETE FROM orders; DELETE FROM sessions');
