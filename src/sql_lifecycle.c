@@ -170,15 +170,18 @@ vf_sql_lifecycle_status(PG_FUNCTION_ARGS)
 Datum
 vf_sql_lifecycle_document(PG_FUNCTION_ARGS)
 {
-	char	   *format = text_or_null(fcinfo, 0);
-	char	   *class = class_or_null(fcinfo, 1, "archive_class");
-	bool		json = format == NULL || strcmp(format, "json") == 0;
+	char	   *format;
+	char	   *class;
+	bool		json;
 	char	   *text;
 	Datum		result;
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext old;
 
 	vf_sql_require_owner("vf_s3_lifecycle_document()");
+	format = text_or_null(fcinfo, 0);
+	class = class_or_null(fcinfo, 1, "archive_class");
+	json = format == NULL || strcmp(format, "json") == 0;
 	if (!json && strcmp(format, "xml") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
