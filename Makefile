@@ -12,6 +12,7 @@ OBJS = \
 	src/sql_undo.o \
 	src/sql_scan.o \
 	src/sql_orphans.o \
+	src/sql_lifecycle.o \
 	src/sql_rights.o \
 	src/worker.o \
 	src/worker_launch.o \
@@ -40,6 +41,9 @@ OBJS = \
 	src/scan_page.o \
 	src/orphans.o \
 	src/scan_uploads.o \
+	src/lifecycle.o \
+	src/lifecycle_change.o \
+	src/lifecycle_loss.o \
 	src/lease.o \
 	src/lease_shared.o \
 	src/lease_take.o \
@@ -63,6 +67,7 @@ OBJS = \
 	src/inventory.o \
 	src/shared.o \
 	src/scanlog.o \
+	src/lclog.o \
 	src/outbox.o \
 	src/outbox_pack.o \
 	src/bucket.o \
@@ -75,6 +80,7 @@ OBJS = \
 	src/s3_versions.o \
 	src/s3_list.o \
 	src/s3_uploads.o \
+	src/s3_lifecycle.o \
 	src/s3_probe.o \
 	src/s3_judge.o \
 	src/s3_class.o \
@@ -93,6 +99,9 @@ OBJS = \
 	src/http.o \
 	src/http_request.o \
 	src/s3_sign.o \
+	src/s3_lcdoc.o \
+	src/s3_lcdoc_rules.o \
+	src/s3_lcdoc_text.o \
 	src/s3_xml.o \
 	src/s3_xml_write.o \
 	src/db.o \

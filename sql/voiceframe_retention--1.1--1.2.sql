@@ -377,6 +377,126 @@ SELECT r.id, r.kind, r.caller, r.outcome,
 	END AS result
 FROM vf_run r ORDER BY r.id DESC;
 
+/* ---- lifecycle --------------------------------------------------------------------
+ *
+ * What was chosen for a bucket, and the documents that our changes replaced:
+ * both name the bucket as the outbox does, and are in a dump.
+ */
+CREATE TABLE vf_lifecycle (
+	endpoint text NOT NULL,
+	bucket text NOT NULL,
+	wanted boolean NOT NULL DEFAULT false,
+	infrequent_class text NOT NULL DEFAULT 'STANDARD_IA',
+	archive_class text,
+	noncurrent_versions boolean,
+	waveforms boolean NOT NULL DEFAULT false,
+	pdf_previews boolean NOT NULL DEFAULT false,
+	delete_markers boolean NOT NULL DEFAULT false,
+	unfinished_uploads boolean NOT NULL DEFAULT false,
+	changed_at timestamptz,
+	checked_at timestamptz,
+	drift text,
+	PRIMARY KEY (endpoint, bucket)
+);
+COMMENT ON TABLE vf_lifecycle IS
+	'which lifecycle rules a bucket is to have, as vf_s3_lifecycle_apply() was told, and how they were found there';
+COMMENT ON COLUMN vf_lifecycle.wanted IS
+	'our rules are to be in the bucket; false after vf_s3_lifecycle_remove()';
+COMMENT ON COLUMN vf_lifecycle.archive_class IS 'none: no such rule; null: nobody has chosen';
+COMMENT ON COLUMN vf_lifecycle.noncurrent_versions IS 'null: where the bucket keeps versions';
+COMMENT ON COLUMN vf_lifecycle.drift IS
+	'what was found to be other than wanted; null: nothing';
+SELECT pg_catalog.pg_extension_config_dump('vf_lifecycle', '');
+
+CREATE SEQUENCE vf_lifecycle_kept_id_seq;
+CREATE TABLE vf_lifecycle_kept (
+	id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('vf_lifecycle_kept_id_seq'),
+	endpoint text NOT NULL,
+	bucket text NOT NULL,
+	kept_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	change text NOT NULL CHECK (change IN ('apply', 'remove', 'restore')),
+	changed_by text NOT NULL DEFAULT SESSION_USER,
+	document bytea,
+	transition_minimum text NOT NULL DEFAULT '',
+	choices jsonb NOT NULL
+);
+ALTER SEQUENCE vf_lifecycle_kept_id_seq OWNED BY vf_lifecycle_kept.id;
+COMMENT ON TABLE vf_lifecycle_kept IS
+	'lifecycle documents as they were read before a change, for vf_s3_lifecycle_restore()';
+COMMENT ON COLUMN vf_lifecycle_kept.document IS 'XML in UTF-8; null: the bucket had none';
+COMMENT ON COLUMN vf_lifecycle_kept.choices IS 'the row of vf_lifecycle before the change';
+SELECT pg_catalog.pg_extension_config_dump('vf_lifecycle_kept', '');
+SELECT pg_catalog.pg_extension_config_dump('vf_lifecycle_kept_id_seq', '');
+
+CREATE FUNCTION vf_s3_lifecycle_status(
+	OUT rule text, OUT state text, OUT prefix text, OUT wanted text, OUT in_bucket text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_lifecycle_status';
+COMMENT ON FUNCTION vf_s3_lifecycle_status() IS
+	'asks the bucket for its lifecycle rules: in place, missing, different, not wanted, foreign; superuser or owner of the sessions table';
+
+CREATE FUNCTION vf_s3_lifecycle_document(
+	format text DEFAULT 'json', archive_class text DEFAULT NULL,
+	merged boolean DEFAULT true)
+RETURNS text
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_lifecycle_document';
+COMMENT ON FUNCTION vf_s3_lifecycle_document(text, text, boolean) IS
+	'the wanted lifecycle document, json as AWS''s tools take it, or xml; merged: with the bucket''s other rules, as it would be written; superuser or owner of the sessions table';
+
+CREATE FUNCTION vf_s3_lifecycle_apply(
+	archive_class text DEFAULT NULL, dry_run boolean DEFAULT true,
+	accept_loss bigint DEFAULT NULL, infrequent_class text DEFAULT NULL,
+	noncurrent_versions boolean DEFAULT NULL, waveforms boolean DEFAULT NULL,
+	pdf_previews boolean DEFAULT NULL, delete_markers boolean DEFAULT NULL,
+	unfinished_uploads boolean DEFAULT NULL,
+	OUT rule text, OUT action text, OUT prefix text, OUT before text, OUT after text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_lifecycle_apply';
+COMMENT ON FUNCTION vf_s3_lifecycle_apply(text, boolean, bigint, text, boolean, boolean,
+	boolean, boolean, boolean) IS
+	'writes our lifecycle rules into the bucket''s document and leaves all others alone; what is null stays as it was chosen before; superuser only';
+
+CREATE FUNCTION vf_s3_lifecycle_remove(
+	dry_run boolean DEFAULT true,
+	OUT rule text, OUT action text, OUT prefix text, OUT before text, OUT after text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_lifecycle_remove';
+COMMENT ON FUNCTION vf_s3_lifecycle_remove(boolean) IS
+	'takes our lifecycle rules out of the bucket''s document; superuser only';
+
+CREATE FUNCTION vf_s3_lifecycle_restore(
+	kept_id bigint DEFAULT NULL, dry_run boolean DEFAULT true,
+	accept_loss bigint DEFAULT NULL, overwrite boolean DEFAULT false,
+	OUT rule text, OUT action text, OUT prefix text, OUT before text, OUT after text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_lifecycle_restore';
+COMMENT ON FUNCTION vf_s3_lifecycle_restore(bigint, boolean, bigint, boolean) IS
+	'puts a lifecycle document of vf_lifecycle_kept back, the last one unless its id is given; overwrite: also where rules of others have changed since; superuser only';
+
+CREATE FUNCTION vf_find_lifecycle_losses(
+	OUT table_name text, OUT column_name text, OUT row_id text, OUT key text,
+	OUT why text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_find_lifecycle_losses';
+COMMENT ON FUNCTION vf_find_lifecycle_losses() IS
+	'live references whose object the expiring lifecycle rules take before their row goes; superuser or owner of the sessions table';
+
+REVOKE ALL ON vf_lifecycle, vf_lifecycle_kept FROM PUBLIC;
+REVOKE ALL ON SEQUENCE vf_lifecycle_kept_id_seq FROM PUBLIC;
+REVOKE ALL ON FUNCTION vf_s3_lifecycle_status(),
+	vf_s3_lifecycle_document(text, text, boolean),
+	vf_s3_lifecycle_apply(text, boolean, bigint, text, boolean, boolean, boolean,
+		boolean, boolean),
+	vf_s3_lifecycle_remove(boolean),
+	vf_s3_lifecycle_restore(bigint, boolean, bigint, boolean),
+	vf_find_lifecycle_losses() FROM PUBLIC;
+
 CREATE OR REPLACE VIEW vf_alerts AS
 WITH st AS MATERIALIZED (SELECT * FROM vf_source_state()),
 c AS MATERIALIZED (SELECT a.* FROM st, LATERAL vf_count_alerts() a
@@ -401,6 +521,8 @@ back AS (SELECT pg_catalog.sum(restored) AS sessions FROM vf_run
 lost AS (SELECT pg_catalog.count(*) AS objects FROM vf_lookup WHERE NOT found),
 shared AS MATERIALIZED (SELECT * FROM vf_find_shared()),
 src AS (SELECT paused_at, pause_reason, active_since FROM vf_source),
+drifted AS (SELECT l.drift FROM vf_lifecycle l JOIN vf_bucket b USING (endpoint, bucket)
+	WHERE b.is_current AND l.wanted AND l.drift IS NOT NULL),
 failing AS (SELECT b.bucket, b.last_error_code, b.last_error,
 		b.last_error_at, b.last_error_code IN ('LeaseHeldElsewhere',
 			'LeaseUnreadable', 'LostHistory') AS of_lease
@@ -466,6 +588,9 @@ FROM (VALUES
 		'%s: %s', prefix, coalesce(nullif(database_name, ''), marker))), ', ')
 		FROM shared), '',
 	 'Orphans there are neither shown nor deleted. See vf_s3_shared and vf_s3_check(); give each database prefixes or a bucket of its own, or delete the marker of one that is gone.'),
+	('lifecycle', (SELECT true FROM drifted),
+	 (SELECT drift FROM drifted), '',
+	 'See vf_s3_lifecycle_status(); vf_s3_lifecycle_apply(dry_run => false) puts the rules right, vf_s3_lifecycle_remove(dry_run => false) gives them up.'),
 	('no_bucket', (SELECT homeless > 0 FROM q),
 	 (SELECT homeless::text FROM q) || ' keys', '0',
 	 'Call vf_configure_bucket(); the keys wait until then.'),

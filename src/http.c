@@ -289,6 +289,8 @@ fill_answer(VfHttpAnswer *answer, const VfHttpTransfer *transfer)
 			sizeof(answer->last_modified));
 	strlcpy(answer->version_id, transfer->version_id,
 			sizeof(answer->version_id));
+	strlcpy(answer->transition_minimum, transfer->transition_minimum,
+			sizeof(answer->transition_minimum));
 	vf_http_copy_value(error, sizeof(error), words, strlen(words));
 	answer->error = pstrdup(error);
 	initStringInfo(&answer->body);

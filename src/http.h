@@ -73,6 +73,8 @@ typedef struct VfHttpAnswer
 	char		etag[128];
 	char		last_modified[64];
 	char		version_id[128];	/* x-amz-version-id */
+	/* x-amz-transition-default-minimum-object-size */
+	char		transition_minimum[64];
 	void	   *tag;
 } VfHttpAnswer;
 

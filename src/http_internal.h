@@ -44,6 +44,7 @@ typedef struct VfHttpTransfer
 	char		etag[128];
 	char		last_modified[64];
 	char		version_id[128];
+	char		transition_minimum[64];
 } VfHttpTransfer;
 
 struct VfHttpClient

@@ -77,6 +77,7 @@ forget_head(VfHttpTransfer *transfer)
 	transfer->etag[0] = '\0';
 	transfer->last_modified[0] = '\0';
 	transfer->version_id[0] = '\0';
+	transfer->transition_minimum[0] = '\0';
 }
 
 void
@@ -130,6 +131,8 @@ keep_header(VfHttpTransfer *transfer, const char *name, size_t name_len,
 		KEEP(last_modified);
 	else if (IS_NAMED("x-amz-version-id"))
 		KEEP(version_id);
+	else if (IS_NAMED("x-amz-transition-default-minimum-object-size"))
+		KEEP(transition_minimum);
 	else if (IS_NAMED("retry-after"))
 		transfer->retry_after = parse_seconds(value, len);
 

@@ -83,6 +83,11 @@ static const struct
 	{"EXECUTE", "PROCEDURE {vf}.vf_s3_scan(bigint)", "vf_scan"},
 	{"EXECUTE", "FUNCTION {vf}.vf_find_shared()", "vf_shared"},
 	{"SELECT", "TABLE {vf}.vf_shared, {vf}.vf_s3_shared", "vf_shared"},
+	{"EXECUTE", "FUNCTION {vf}.vf_s3_lifecycle_status(),"
+		" {vf}.vf_s3_lifecycle_document(text, text, boolean),"
+	" {vf}.vf_find_lifecycle_losses()", "vf_lifecycle"},
+	{"SELECT", "TABLE {vf}.vf_lifecycle, {vf}.vf_lifecycle_kept",
+	"vf_lifecycle"},
 	{"SELECT", "TABLE {vf}.vf_scan, {vf}.vf_scan_part, {vf}.vf_object,"
 		" {vf}.vf_usage, {vf}.vf_s3_usage, {vf}.vf_s3_missing,"
 		" {vf}.vf_s3_orphans, {vf}.vf_at_risk, {vf}.vf_progress,"

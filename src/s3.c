@@ -216,6 +216,9 @@ add_headers(HeaderList *headers, const VfS3Client *client,
 		add(headers, "if-match", req->if_match);
 	if (req->if_absent)
 		add(headers, "if-none-match", "*");
+	if (req->transition_minimum)
+		add(headers, "x-amz-transition-default-minimum-object-size",
+			req->transition_minimum);
 	return add_checksum(headers, req);
 }
 

@@ -292,6 +292,43 @@ extern void vf_s3_delete_version(VfS3Client *client, const char *key,
 								 int timeout_ms, VfHttpTick tick, void *arg,
 								 VfS3Answer *answer);
 
+/*
+ * The lifecycle document of the bucket.  It is read for what it is, whoever
+ * wrote it: its text is that of the answer, and it is well-formed.
+ */
+#define VF_S3_LIFECYCLE_MAX (1024 * 1024)
+
+typedef struct VfS3Lifecycle
+{
+	bool		known;			/* the store knows of lifecycles */
+	bool		exists;			/* and this bucket has one */
+	/* x-amz-transition-default-minimum-object-size, "" if not told */
+	char		minimum[64];
+	size_t		len;
+	char	   *text;			/* palloc'd in the current context, or NULL */
+} VfS3Lifecycle;
+
+/*
+ * That there is none is no failure.  Codes of our own: LifecycleUnknown, where
+ * the store answers something else; LifecycleRefused, where it does not take
+ * the document.
+ */
+extern void vf_s3_get_lifecycle(VfS3Client *client, int timeout_ms,
+								VfHttpTick tick, void *arg,
+								VfS3Answer *answer, VfS3Lifecycle *found);
+extern void vf_s3_put_lifecycle(VfS3Client *client, const char *text,
+								size_t len, const char *minimum,
+								int timeout_ms, VfHttpTick tick, void *arg,
+								VfS3Answer *answer);
+/*
+ * A store that does not know of lifecycles takes this for the deletion of the
+ * bucket: proof is what a GET has just found there.
+ */
+extern void vf_s3_delete_lifecycle(VfS3Client *client,
+								   const VfS3Lifecycle *proof,
+								   int timeout_ms, VfHttpTick tick, void *arg,
+								   VfS3Answer *answer);
+
 /* AWS's own endpoint of a region, palloc'd. */
 extern char *vf_s3_default_endpoint(const char *region);
 

@@ -149,6 +149,18 @@ static const ClassRow rows[] = {
 	"voiceframe.s3_delete_versions off: versions then stay under delete "
 	"markers."},
 
+	/* The lifecycle document. */
+	{REQUEST, 0, "LifecycleUnknown", VF_S3_BUCKET,
+		"The store knows no lifecycle rules, or not as S3 does: nothing was "
+		"or will be written. Purge and drain delete what is due without "
+	"them."},
+	{REQUEST, 0, "LifecycleRefused", VF_S3_BUCKET,
+		"The store lacks something that a rule asks for: leave parts out, "
+		"such as infrequent_class => 'none', archive_class => 'none' or "
+	"noncurrent_versions => false."},
+	{REQUEST, 0, "NoSuchLifecycleConfiguration", VF_S3_BUCKET,
+	"Write the rules with vf_s3_lifecycle_apply(dry_run => false)."},
+
 	/* Who we are, and when. */
 	{REQUEST, 403, "AccessDenied", VF_S3_BUCKET, CURE_RIGHTS},
 	{KEY, 0, "AccessDenied", VF_S3_KEY_FINAL,

@@ -296,8 +296,8 @@ send_batch(VfS3Client *client, VfS3Exchange *exchange, int timeout_ms)
 				  "the request could not be signed");
 }
 
-static VfS3Checksum
-choose_checksum(VfS3Client *client)
+VfS3Checksum
+vf_s3_choose_checksum(VfS3Client *client)
 {
 	unsigned char sum[VF_MD5_LEN];
 
@@ -336,7 +336,7 @@ vf_s3_delete_start(VfS3Client *client, VfS3Delete *batch)
 		vf_s3_key_needs_path(batch->keys[0].key, batch->keys[0].len);
 	if (!exchange->by_path)
 	{
-		exchange->checksum = choose_checksum(client);
+		exchange->checksum = vf_s3_choose_checksum(client);
 		if (!write_body(exchange, client->cxt, !client->refuses_etags))
 		{
 			end_early(client, exchange, "BodyTooLarge",
@@ -362,8 +362,8 @@ mentions(const char *text, const char *part)
 	return false;
 }
 
-static bool
-is_refusal_of_md5(const VfS3Answer *answer, const VfS3XmlDocument *doc)
+bool
+vf_s3_is_refusal_of_md5(const VfS3Answer *answer, const VfS3XmlDocument *doc)
 {
 	if (answer->status != 400 && answer->status != 501)
 		return false;
@@ -384,7 +384,7 @@ retry_with_sha256(VfS3Client *client, VfS3Exchange *exchange,
 	int64		left = exchange->deadline - vf_s3_clock_ms();
 
 	if (exchange->checksum != VF_S3_CHECKSUM_MD5 ||
-		!is_refusal_of_md5(&exchange->batch->answer, doc))
+		!vf_s3_is_refusal_of_md5(&exchange->batch->answer, doc))
 		return false;
 	client->refuses_md5 = true;
 	if (left <= 0)

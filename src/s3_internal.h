@@ -7,7 +7,7 @@
  * s3_delete.c: deletes, many in flight.  s3_versions.c: lists of versions,
  * many in flight.  s3_list.c: lists of objects, the same.  s3_heads.c: HEADs,
  * the same.  s3_uploads.c: the parts of an upload.  s3_probe.c: single
- * requests.
+ * requests.  s3_lifecycle.c: the lifecycle document.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,6 +38,7 @@ typedef struct VfS3Request
 	const char *content_type;	/* NULL if none */
 	const char *if_match;		/* an ETag; NULL if none */
 	bool		if_absent;		/* only where no such object is */
+	const char *transition_minimum; /* of a lifecycle; NULL if none */
 	size_t		max_answer;		/* 0: the client's */
 	VfS3Checksum checksum;
 	int			timeout_ms;
@@ -142,7 +143,22 @@ extern size_t vf_s3_decode_listed(const char *text, size_t len, bool encoded,
 /* A size, in digits; false for what none can have. */
 extern bool vf_s3_parse_size(const char *text, int64 *size);
 
+/* s3_probe.c */
+
+/*
+ * One request, waited for; the answer, to be freed.  NULL, with a judgement,
+ * if none came.
+ */
+extern VfHttpAnswer *vf_s3_exchange(VfS3Client *client, VfS3Request *req,
+									VfHttpTick tick, void *arg,
+									VfS3Answer *answer);
+
 /* s3_delete.c */
+
+/* The checksum that a body goes with: MD5, unless that is refused. */
+extern VfS3Checksum vf_s3_choose_checksum(VfS3Client *client);
+extern bool vf_s3_is_refusal_of_md5(const VfS3Answer *answer,
+									const VfS3XmlDocument *doc);
 
 /* Takes the answer of a delete; frees it. */
 extern void vf_s3_delete_settle(VfS3Client *client, VfHttpAnswer *http);

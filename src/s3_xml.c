@@ -210,6 +210,8 @@ identify_root(const char *name)
 		return VF_S3_XML_UPLOADS;
 	if (strcmp(name, "ListPartsResult") == 0)
 		return VF_S3_XML_PARTS;
+	if (strcmp(name, "LifecycleConfiguration") == 0)
+		return VF_S3_XML_LIFECYCLE;
 	if (strcmp(name, "AssumeRoleWithWebIdentityResponse") == 0)
 		return VF_S3_XML_WEB_IDENTITY;
 	if (strcmp(name, "ErrorResponse") == 0)

@@ -57,6 +57,7 @@ typedef enum VfS3XmlRoot
 	VF_S3_XML_VERSIONS,			/* ListVersionsResult */
 	VF_S3_XML_UPLOADS,			/* ListMultipartUploadsResult */
 	VF_S3_XML_PARTS,			/* ListPartsResult */
+	VF_S3_XML_LIFECYCLE,		/* LifecycleConfiguration, read elsewhere */
 	VF_S3_XML_WEB_IDENTITY,		/* AssumeRoleWithWebIdentityResponse */
 	VF_S3_XML_STS_ERROR			/* ErrorResponse */
 } VfS3XmlRoot;

@@ -27,6 +27,7 @@
 #include "drain_cred.h"
 #include "inventory.h"
 #include "lease_shared.h"
+#include "lifecycle.h"
 #include "preflight.h"
 #include "runlog.h"
 #include "scan.h"
@@ -526,6 +527,9 @@ run(Scan *s)
 	vf_db_commit();
 	list(s);
 	count_uploads(s);
+	if (is_listed(s) && !s->result->failed)
+		vf_lifecycle_watch(s->client, s->bucket, s->scan.versions,
+						   s->opt->tick, s->opt->tick_arg);
 	vf_s3_close(s->client);
 	finish(s);
 }

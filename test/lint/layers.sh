@@ -12,10 +12,10 @@ table='
 8 voiceframe_retention
 7 sql
 6 worker
-5 purge+brake+restore+erase+retain drain+lease+check+scan register orphans watch
-4 source outbox undo hold lookup inventory shared scanlog runlog bucket sweep preflight
+5 purge+brake+restore+erase+retain drain+lease+check+scan+lifecycle register orphans watch
+4 source outbox undo hold lookup inventory shared scanlog lclog runlog bucket sweep preflight
 3 s3+s3_cred
-2 http s3_sign+s3_xml
+2 http s3_sign+s3_xml s3_lcdoc
 1 db digest pages report schedule server stats+wake texts
 0 compat+errors+settings
 '
@@ -68,7 +68,8 @@ only() {
 for file in src/*.[ch]; do check_file "$file"; done |
 	verdict 'includes go down only'
 only 'http knows libcurl' 'curl/|CURL|curl_' 'http(_.*)?\.[ch]'
-only 's3_xml knows expat' 'expat\.h|XML_Parse' 's3_xml\.[ch]'
+only 's3_xml and s3_lcdoc know expat' 'expat\.h|XML_Parse' \
+	's3_(xml|lcdoc)\.[ch]'
 only 'db knows SPI' 'executor/spi\.h|SPI_' 'db(_.*)?\.[ch]'
 only 'desks see PG_FUNCTION_ARGS' 'PG_FUNCTION_ARGS|PG_FUNCTION_INFO' \
 	'sql_.*\.[ch]'

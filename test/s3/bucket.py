@@ -8,6 +8,8 @@
   bucket.py head BUCKET KEY             exit code 1 if there is none
   bucket.py versions BUCKET KEY         the ids of the key's versions and markers
   bucket.py versioning BUCKET [on|off]  without a word: print the state
+  bucket.py lifecycle BUCKET [FILE]     put the document ('-' for stdin), or
+                                        print it; nothing if there is none
   bucket.py policy BUCKET FILE          put a bucket policy ('-' for stdin)
   bucket.py upload BUCKET KEY BYTES...  begin an upload of parts and leave it;
                                         prints its id
@@ -211,6 +213,21 @@ def upload(client, bucket, key, sizes):
     print(name)
 
 
+def lifecycle(client, bucket, name):
+    if name is None:
+        status, _, body = client.request('GET', '/' + bucket,
+                                         [('lifecycle', '')])
+        if status < 300:
+            sys.stdout.write(body.decode())
+        elif tag_text(body, 'Code') != 'NoSuchLifecycleConfiguration':
+            raise S3Error(status, body)
+        return
+    body = (sys.stdin if name == '-' else open(name)).read().encode()
+    client.call('PUT', '/' + bucket, [('lifecycle', '')], body,
+                {'content-md5': base64.b64encode(
+                    hashlib.md5(body).digest()).decode()})
+
+
 def main(argv):
     sys.stdin.reconfigure(newline='\n')     # a CR in a key is a CR
     if len(argv) < 2:
@@ -247,6 +264,8 @@ def main(argv):
         versioning(client, bucket, rest[0] if rest else None)
     elif verb == 'upload':
         upload(client, bucket, rest[0], [int(n) for n in rest[1:]])
+    elif verb == 'lifecycle':
+        lifecycle(client, bucket, rest[0] if rest else None)
     elif verb == 'policy':
         policy(client, bucket, rest[0])
     else:

@@ -484,6 +484,14 @@ class Peer:
                                  self.store.buckets.items()},
                         'connections': self.numbers['connection'],
                         'requests': self.numbers['request'], **self.tally}
+        elif what == ('POST', '/lifecycle'):
+            with self.store.lock:
+                b = self.store.buckets[given['bucket']]
+                if 'document' in given:
+                    b.lifecycle = given['document'] and (
+                        given['document'].encode(), given.get('minimum', ''))
+                found = getattr(b, 'lifecycle', None)
+                return found and [found[0].decode(), found[1]]
         elif what == ('POST', '/put'):
             with self.store.lock:
                 b = self.store.new_bucket(given['bucket'])
@@ -534,7 +542,7 @@ class Peer:
                     self.store.age(value)
             elif name in ('clock', 'region', 'secret', 'key', 'token', 'md5',
                           'too_large', 'max_body', 'rate', 'page',
-                          'conditions'):
+                          'conditions', 'lifecycle'):
                 setattr(self.store, name, value)
             else:
                 raise ValueError('cannot set ' + name)

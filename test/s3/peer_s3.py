@@ -13,6 +13,7 @@ import threading
 import time
 import xml.etree.ElementTree as ElementTree
 
+import peer_lifecycle
 import sigv4
 
 MAX_BODY = 1024 * 1024
@@ -205,6 +206,7 @@ class Store:
         self.spent = {}                 # prefix: keys left, and when it was
         self.page = 1000                # versions on a page of their list
         self.conditions = 'honour'      # or 'ignore', or 'refuse'
+        self.lifecycle = 'bucket'       # see peer_lifecycle.py
         self.lock = threading.Lock()
         self.watch = lambda name, bucket: bucket    # sees each new bucket
 
@@ -345,6 +347,15 @@ class Store:
             return self.act_on_object(bucket, request)
         if method == 'HEAD':
             return Answer(200, headers={'x-amz-bucket-region': self.region})
+        if 'lifecycle' in query and method in ('GET', 'PUT', 'DELETE'):
+            served = peer_lifecycle.serve(
+                self, bucket, request, lambda: self.list_plainly(bucket,
+                                                                 request))
+            if served:
+                status, code, message, body, headers = served
+                if status >= 300 and code:
+                    raise Refusal(status, code, message, headers)
+                return Answer(status, body, headers)
         if method == 'DELETE':
             # As on a store that does not know ?lifecycle: all is gone.
             del self.buckets[request.bucket]
@@ -536,6 +547,11 @@ class Store:
                 element('ETag', '"%s"' % etag), element('Size', len(body)),
                 element('StorageClass', 'STANDARD'))
         return Answer(200, document('ListBucketResult', inner))
+
+    def list_plainly(self, bucket, request):
+        """What a GET of the bucket gives, whatever else was asked."""
+        answer = self.list_objects(bucket, Request('GET', '/x', {}, b''))
+        return answer.status, '', '', answer.body, {}
 
     def list_versions(self, bucket, request):
         """Newest first within a key; pages end anywhere, also within one."""

@@ -58,6 +58,8 @@ build_and_run test_sign -DFRONTEND "$here/test_sign.c" "$src/s3_sign.c" \
 build_and_run test_schedule "$here/test_schedule.c" "$src/schedule.c" \
 	"$src/schedule_pace.c" "${pg_libs[@]}"
 build_and_run test_xml "$here/test_xml.c" "$src"/s3_xml{,_write}.c -lexpat
+build_and_run test_lcdoc "$here/test_lcdoc.c" "$src"/s3_lcdoc{,_rules,_text}.c \
+	-lexpat
 build_and_run test_cred "$here/test_cred.c" "$src/s3_cred_parse.c" \
 	"$src/s3_cred_url.c"
 build_and_run test_cred_json -DFRONTEND "$here/test_cred_json.c" \
