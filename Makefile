@@ -11,6 +11,7 @@ OBJS = \
 	src/sql_watch.o \
 	src/sql_undo.o \
 	src/sql_scan.o \
+	src/sql_promote.o \
 	src/sql_rights.o \
 	src/worker.o \
 	src/worker_launch.o \
@@ -34,6 +35,10 @@ OBJS = \
 	src/drain_client.o \
 	src/drain_lookup.o \
 	src/drain_cred.o \
+	src/drain_gate.o \
+	src/promote.o \
+	src/promote_copy.o \
+	src/promote_queue.o \
 	src/scan.o \
 	src/scan_page.o \
 	src/lease.o \
@@ -50,6 +55,7 @@ OBJS = \
 	src/source_refs.o \
 	src/source_guard.o \
 	src/source_rows.o \
+	src/source_copy.o \
 	src/undo.o \
 	src/hold.o \
 	src/lookup.o \
@@ -57,6 +63,7 @@ OBJS = \
 	src/scanlog.o \
 	src/outbox.o \
 	src/outbox_pack.o \
+	src/outbox_copy.o \
 	src/bucket.o \
 	src/bucket_pace.o \
 	src/runlog.o \
@@ -65,6 +72,7 @@ OBJS = \
 	src/s3_delete.o \
 	src/s3_versions.o \
 	src/s3_list.o \
+	src/s3_copy.o \
 	src/s3_probe.o \
 	src/s3_judge.o \
 	src/s3_class.o \
@@ -85,6 +93,7 @@ OBJS = \
 	src/s3_sign.o \
 	src/s3_xml.o \
 	src/s3_xml_write.o \
+	src/s3_xml_acl.o \
 	src/db.o \
 	src/digest.o \
 	src/schedule.o \

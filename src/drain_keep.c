@@ -10,11 +10,15 @@
 #include "utils/timestamp.h"
 
 #include "drain_wave_internal.h"
+#include "outbox_copy.h"
 #include "settings.h"
 #include "undo.h"
 
 /* How long a key waits for somebody who is putting its row back, s. */
 #define UNDO_PAUSE 30
+
+/* How long a key waits for a copy, s. */
+#define COPY_PAUSE 60
 
 static char **
 all_keys(const VfWave *wave, int *n)
@@ -174,5 +178,30 @@ vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
 		if (mark_referenced(entry, referenced, n, marked))
 			drop(entry, marked, VF_REFERENCED, VF_REFERENCED_MESSAGE,
 				 cancelled);
+	}
+}
+
+/*
+ * A copy needs its source until it is made, and what lies at its destination
+ * is about to be named by a row.
+ */
+void
+vf_wave_defer_copied(VfWave *wave)
+{
+	int			n_all;
+	char	  **all = all_keys(wave, &n_all);
+	int			n;
+	char	  **copied = vf_outbox_copied(all, n_all, &n);
+
+	qsort(copied, n, sizeof(char *), pg_qsort_strcmp);
+	for (int i = 0; i < wave->n && n > 0; i++)
+	{
+		VfOutboxEntry *entry = &wave->entries[i];
+		bool	   *marked = palloc(sizeof(bool) * Max(entry->nkeys, 1));
+
+		if (mark_referenced(entry, copied, n, marked))
+			vf_outbox_defer_keys(entry, marked, GetCurrentTimestamp() +
+								 COPY_PAUSE * USECS_PER_SEC, "CopyWaits",
+								 "a copy that is still to be made names the object");
 	}
 }

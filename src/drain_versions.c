@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "drain_wave_internal.h"
+#include "outbox_copy.h"
 #include "settings.h"
 #include "undo.h"
 
@@ -132,9 +133,11 @@ vf_wave_expand_versions(VfWave *wave, const VfSource *source)
 								  Max(wave->n_listings, 1));
 	char	  **keys = palloc(sizeof(char *) * Max(wave->n_listings, 1));
 	char	  **referenced;
+	char	  **copied;
 	char	  **undo;
 	int			n = 0;
 	int			n_referenced;
+	int			n_copied;
 	int			n_undo;
 
 	wave->pending = palloc(sizeof(int *) * Max(wave->n, 1));
@@ -150,6 +153,8 @@ vf_wave_expand_versions(VfWave *wave, const VfSource *source)
 	}
 	referenced = vf_source_referenced(source, keys, n, &n_referenced);
 	qsort(referenced, n_referenced, sizeof(char *), pg_qsort_strcmp);
+	copied = vf_outbox_copied(keys, n, &n_copied);
+	qsort(copied, n_copied, sizeof(char *), pg_qsort_strcmp);
 	undo = undo_keys(keys, n, &n_undo);
 	for (int i = 0; i < n; i++)
 	{
@@ -164,7 +169,8 @@ vf_wave_expand_versions(VfWave *wave, const VfSource *source)
 								VF_REFERENCED, VF_REFERENCED_MESSAGE);
 			continue;
 		}
-		if (has_text(undo, n_undo, keys[i]))
+		if (has_text(undo, n_undo, keys[i]) ||
+			has_text(copied, n_copied, keys[i]))
 			continue;
 		wave->pending[l->entry][l->position] = l->list.n;
 		for (int v = 0; v < l->list.n; v++)

@@ -62,11 +62,12 @@ typedef struct VfWave
 
 /*
  * In the claiming transaction: let the keys wait that rows name which can
- * still be put back; cancel those that the present settings do not let us
- * delete, and in a statement after all that those that live rows reference;
- * then make the requests.
+ * still be put back, or copies that are still to be made; cancel those that
+ * the present settings do not let us delete, and in a statement after all that
+ * those that live rows reference; then make the requests.
  */
 extern void vf_wave_defer_undo(VfWave *wave);
+extern void vf_wave_defer_copied(VfWave *wave);
 extern void vf_wave_cancel_outside(VfWave *wave, int64 *cancelled);
 extern void vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
 									  int64 *cancelled);

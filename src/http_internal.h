@@ -44,6 +44,8 @@ typedef struct VfHttpTransfer
 	char		etag[128];
 	char		last_modified[64];
 	char		version_id[128];
+	char		more[VF_HTTP_MORE]; /* lines "name: value" */
+	size_t		more_len;
 } VfHttpTransfer;
 
 struct VfHttpClient

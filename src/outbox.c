@@ -35,8 +35,8 @@ run_for_number(const char *template, const VfDbArgs *args)
 /* ---- taking keys out ---- */
 
 VfOutboxEntry *
-vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
-				TimestampTz lease_until, int max, int *n)
+vf_outbox_claim(const char *kind, const char *endpoint, const char *bucket,
+				TimestampTz now, TimestampTz lease_until, int max, int *n)
 {
 	VfDbArgs	args = {0};
 	VfDbSection section;
@@ -50,12 +50,13 @@ vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
 	vf_db_arg(&args, INT4OID, Int32GetDatum(max));
 	vf_db_arg(&args, INT8OID, Int64GetDatum(token));
 	vf_db_arg(&args, INT4OID, Int32GetDatum(MyProcPid));
+	vf_db_arg_text(&args, kind);
 
 	vf_db_enter_self(&section);
 	*n = (int) vf_db_runf("WITH pick AS MATERIALIZED ("
 						  "SELECT id FROM {vf}.vf_outbox"
 						  " WHERE state IN ('waiting', 'claimed')"
-						  " AND next_attempt_at <= $3"
+						  " AND kind = $8 AND next_attempt_at <= $3"
 						  " AND coalesce(not_before <= $3, true)"
 						  " AND endpoint = $1 AND bucket = $2"
 						  " ORDER BY next_attempt_at, id LIMIT $5"
@@ -77,6 +78,7 @@ vf_outbox_claim(const char *endpoint, const char *bucket, TimestampTz now,
 		entries[i].attempts = (int) vf_db_int(i, 1);
 		entries[i].keys = vf_db_texts(i, 2, &entries[i].nkeys);
 		entries[i].first_claim = vf_db_bool(i, 3);
+		entries[i].copy = strcmp(kind, VF_OUTBOX_COPY) == 0;
 	}
 	return entries;
 }
@@ -162,7 +164,14 @@ remove_claimed(const VfOutboxEntry *entry, VfDbArgs *rest)
 	return true;
 }
 
-/* All keys wait again for one reason: the row stays, only its state changes. */
+static const char *
+state_of(VfKeyFate fate)
+{
+	return fate == VF_FATE_DEAD ? "dead" :
+		fate == VF_FATE_CANCELLED ? "cancelled" : "waiting";
+}
+
+/* All keys share one fate: the row stays, only its state changes. */
 static bool
 put_back(const VfOutboxEntry *entry, const VfKeyOutcome *o)
 {
@@ -171,10 +180,11 @@ put_back(const VfOutboxEntry *entry, const VfKeyOutcome *o)
 	vf_db_arg(&args, INT8OID, Int64GetDatum(entry->id));
 	vf_db_arg(&args, INT8OID, Int64GetDatum(entry->token));
 	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(o->next_attempt));
-	vf_db_arg(&args, INT4OID, Int32GetDatum(o->fate == VF_FATE_AGAIN));
+	vf_db_arg(&args, INT4OID, Int32GetDatum(o->fate != VF_FATE_AGAIN_FREE));
 	vf_db_arg_text(&args, o->code);
 	vf_db_arg_text(&args, o->message);
-	return vf_db_runf("UPDATE {vf}.vf_outbox SET state = 'waiting',"
+	vf_db_arg_text(&args, state_of(o->fate));
+	return vf_db_runf("UPDATE {vf}.vf_outbox SET state = $7,"
 					  " lease_token = NULL, lease_pid = NULL,"
 					  " next_attempt_at = $3, attempts = attempts + $4,"
 					  " last_error_code = $5, last_error = $6"
@@ -182,10 +192,15 @@ put_back(const VfOutboxEntry *entry, const VfKeyOutcome *o)
 					  " AND state = 'claimed' RETURNING 1", &args) > 0;
 }
 
-/* Is the whole entry to wait again, in one piece? */
+/*
+ * Is the whole entry to stay, in one piece?  That of a copy has one key, and
+ * more in its row than goes with it elsewhere.
+ */
 static bool
-waits_whole(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes)
+stays_whole(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes)
 {
+	if (entry->copy)
+		return outcomes[0].fate != VF_FATE_CONFIRMED;
 	if (outcomes[0].fate != VF_FATE_AGAIN &&
 		outcomes[0].fate != VF_FATE_AGAIN_FREE)
 		return false;
@@ -198,6 +213,18 @@ waits_whole(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes)
 	return true;
 }
 
+static void
+count_whole(const VfOutboxEntry *entry, VfKeyFate fate,
+			VfOutboxCounts *counts)
+{
+	if (fate == VF_FATE_DEAD)
+		counts->dead += entry->nkeys;
+	else if (fate == VF_FATE_CANCELLED)
+		counts->cancelled += entry->nkeys;
+	else
+		counts->again += entry->nkeys;
+}
+
 bool
 vf_outbox_settle(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes,
 				 VfOutboxCounts *counts)
@@ -208,11 +235,11 @@ vf_outbox_settle(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes,
 	bool		held;
 
 	vf_db_enter_self(&section);
-	if (waits_whole(entry, outcomes))
+	if (stays_whole(entry, outcomes))
 	{
 		held = put_back(entry, &outcomes[0]);
 		if (held)
-			counts->again += entry->nkeys;
+			count_whole(entry, outcomes[0].fate, counts);
 		vf_db_leave(&section);
 		return held;
 	}

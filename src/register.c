@@ -81,6 +81,8 @@ static const struct
 	{"SELECT", "TABLE {vf}.vf_scan, {vf}.vf_scan_part, {vf}.vf_object,"
 		" {vf}.vf_usage, {vf}.vf_s3_usage, {vf}.vf_s3_missing,"
 		" {vf}.vf_s3_orphans, {vf}.vf_at_risk, {vf}.vf_progress",
+	"vf_scan"},
+	{"EXECUTE", "FUNCTION {vf}.vf_promote(text, bigint, boolean)",
 	"vf_scan"}
 };
 

@@ -104,6 +104,10 @@ vf_s3_open(MemoryContext cxt, const VfS3Target *target,
 	client->cxt = own;
 	client->address = address;
 	client->region = MemoryContextStrdup(own, target->region);
+	client->bucket = MemoryContextStrdup(own, target->bucket);
+	client->expected_owner = target->expected_owner != NULL ?
+		MemoryContextStrdup(own, target->expected_owner) : NULL;
+	client->request_payer = target->request_payer;
 	dlist_init(&client->pending);
 	dlist_init(&client->ready);
 	client->wipe.func = wipe_client;
@@ -216,6 +220,12 @@ add_headers(HeaderList *headers, const VfS3Client *client,
 		add(headers, "if-match", req->if_match);
 	if (req->if_absent)
 		add(headers, "if-none-match", "*");
+	if (client->expected_owner)
+		add(headers, "x-amz-expected-bucket-owner", client->expected_owner);
+	if (client->request_payer)
+		add(headers, "x-amz-request-payer", "requester");
+	for (int i = 0; i < req->n_more; i++)
+		add(headers, req->more[i].name, req->more[i].value);
 	return add_checksum(headers, req);
 }
 

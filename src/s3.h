@@ -42,6 +42,8 @@ typedef struct VfS3Target
 	const char *bucket;
 	const char *region;
 	VfS3PathStyle path_style;
+	const char *expected_owner; /* account id; NULL: whoever owns it */
+	bool		request_payer;	/* we pay for the requests */
 } VfS3Target;
 
 typedef struct VfS3Client VfS3Client;

@@ -291,8 +291,8 @@ send_batch(VfS3Client *client, VfS3Exchange *exchange, int timeout_ms)
 				  "the request could not be signed");
 }
 
-static VfS3Checksum
-choose_checksum(VfS3Client *client)
+VfS3Checksum
+vf_s3_choose_checksum(VfS3Client *client)
 {
 	unsigned char sum[VF_MD5_LEN];
 
@@ -331,7 +331,7 @@ vf_s3_delete_start(VfS3Client *client, VfS3Delete *batch)
 		vf_s3_key_needs_path(batch->keys[0].key, batch->keys[0].len);
 	if (!exchange->by_path)
 	{
-		exchange->checksum = choose_checksum(client);
+		exchange->checksum = vf_s3_choose_checksum(client);
 		if (!write_body(exchange, client->cxt))
 		{
 			end_early(client, exchange, "BodyTooLarge",

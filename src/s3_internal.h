@@ -6,7 +6,7 @@
  * s3.c: the client, one signed request.  s3_judge.c: what an answer means.
  * s3_delete.c: deletes, many in flight.  s3_versions.c: lists of versions,
  * many in flight.  s3_list.c: lists of objects, the same.  s3_probe.c: single
- * requests.
+ * requests.  s3_copy.c: copies, and what an object has beside its bytes.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,6 +37,8 @@ typedef struct VfS3Request
 	const char *content_type;	/* NULL if none */
 	const char *if_match;		/* an ETag; NULL if none */
 	bool		if_absent;		/* only where no such object is */
+	const VfHttpHeader *more;	/* other headers of S3's */
+	int			n_more;
 	size_t		max_answer;		/* 0: the client's */
 	VfS3Checksum checksum;
 	int			timeout_ms;
@@ -67,6 +69,9 @@ struct VfS3Client
 	VfHttpClient *http;
 	VfS3Address address;
 	char	   *region;
+	char	   *bucket;
+	char	   *expected_owner;
+	bool		request_payer;
 	VfS3Credentials cred;
 	bool		refuses_md5;	/* the store, or the server's own library */
 	dlist_head	pending;		/* deletes on the wire */
@@ -117,6 +122,16 @@ extern void vf_s3_clean_message(const char *from, const char *key,
 extern bool vf_s3_parse_date(const char *text, double *seconds);
 extern bool vf_s3_parse_iso(const char *text, double *seconds);
 
+/* s3_probe.c */
+
+/*
+ * Send a single request and wait for it: the answer, to be freed; NULL, with a
+ * judgement, if none came.
+ */
+extern VfHttpAnswer *vf_s3_exchange(VfS3Client *client, VfS3Request *req,
+									VfHttpTick tick, void *arg,
+									VfS3Answer *answer);
+
 /* s3_list.c */
 
 /*
@@ -127,6 +142,9 @@ extern size_t vf_s3_decode_listed(const char *text, size_t len, bool encoded,
 								  char *out);
 
 /* s3_delete.c */
+
+/* The checksum of a body that has to have one. */
+extern VfS3Checksum vf_s3_choose_checksum(VfS3Client *client);
 
 /* Takes the answer of a delete; frees it. */
 extern void vf_s3_delete_settle(VfS3Client *client, VfHttpAnswer *http);

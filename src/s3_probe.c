@@ -71,6 +71,15 @@ exchange_one(const Waiter *waiter, VfS3Request *req, VfS3Answer *answer)
 	return http;
 }
 
+VfHttpAnswer *
+vf_s3_exchange(VfS3Client *client, VfS3Request *req, VfHttpTick tick,
+			   void *arg, VfS3Answer *answer)
+{
+	Waiter		waiter = {client, tick, arg};
+
+	return exchange_one(&waiter, req, answer);
+}
+
 static void
 request(const Waiter *waiter, VfS3Request *req, VfS3XmlRoot wanted,
 		VfS3Answer *answer, VfS3XmlDocument *doc)

@@ -43,6 +43,7 @@ sources() {
 	sts) echo "$src"/s3_xml{,_write}.c -lexpat ;;
 	origin) echo "$src/s3_cred_url.c" -lcurl ;;
 	marker) echo "$src/s3_marker.c" ;;
+	acl) echo "$src/s3_xml_acl.c" -lexpat ;;
 	esac
 }
 
@@ -75,7 +76,7 @@ fuzz() {
 
 failed=0
 running=0
-for name in ${TARGETS:-xml key url sign cred judge json sts origin marker}; do
+for name in ${TARGETS:-xml key url sign cred judge json sts origin marker acl}; do
 	if [ $running -ge "$(nproc)" ]; then
 		wait -n || failed=1
 		running=$((running - 1))

@@ -12,7 +12,7 @@ table='
 8 voiceframe_retention
 7 sql
 6 worker
-5 purge+brake+restore+erase+retain drain+lease+check+scan register watch
+5 purge+brake+restore+erase+retain drain+lease+check+scan+promote register watch
 4 source outbox undo hold lookup inventory scanlog runlog bucket sweep preflight
 3 s3+s3_cred
 2 http s3_sign+s3_xml
@@ -68,7 +68,7 @@ only() {
 for file in src/*.[ch]; do check_file "$file"; done |
 	verdict 'includes go down only'
 only 'http knows libcurl' 'curl/|CURL|curl_' 'http(_.*)?\.[ch]'
-only 's3_xml knows expat' 'expat\.h|XML_Parse' 's3_xml\.[ch]'
+only 's3_xml knows expat' 'expat\.h|XML_Parse' 's3_xml(_acl)?\.[ch]'
 only 'db knows SPI' 'executor/spi\.h|SPI_' 'db(_.*)?\.[ch]'
 only 'desks see PG_FUNCTION_ARGS' 'PG_FUNCTION_ARGS|PG_FUNCTION_INFO' \
 	'sql_.*\.[ch]'

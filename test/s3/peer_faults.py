@@ -5,8 +5,9 @@ A fault is a JSON object.  The first one in the list that matches a request
 and is not used up applies to it; so faults without "match" happen in order.
 
   name     what `release` and `held` call it
-  match    {"verb": "POST", "query": "delete", "bucket": B, "key": PREFIX};
-           "key" is the object's, or any of those in a ?delete
+  match    {"verb": "POST", "query": "delete", "bucket": B, "key": PREFIX,
+           "copy": true}; "key" is the object's, or any of those in a ?delete;
+           "copy": it has a copy's source
   skip     let that many matching requests pass first (0)
   times    how many it applies to (1); 0 for ever
 
@@ -77,6 +78,8 @@ class Fault(dict):
         return (match.get('verb', request.method) == request.method
                 and match.get('bucket', request.bucket) == request.bucket
                 and ('query' not in match or match['query'] in request.query)
+                and match.get('copy', False) <= bool(
+                    request.header('x-amz-copy-source'))
                 and ('key' not in match
                      or any(k.startswith(match['key']) for k in keys)))
 

@@ -21,6 +21,8 @@
                            "locked": {BUCKET: [[KEY, VERSION]]},
                            "page": versions on a page of their list,
                            "conditions": "honour|ignore|refuse" of a PUT,
+                           "acls": "on|off|none", "keeps_acls": BOOLEAN,
+                           "demand": {header of every request: value},
                            "age": seconds that every object grows older,
                            "tls": [certificate, key] shown from now on}
   cat BUCKET KEY           an object's bytes, asking nobody's leave
