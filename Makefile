@@ -13,6 +13,7 @@ OBJS = \
 	src/sql_scan.o \
 	src/sql_orphans.o \
 	src/sql_lifecycle.o \
+	src/sql_promote.o \
 	src/sql_rights.o \
 	src/worker.o \
 	src/worker_launch.o \
@@ -37,6 +38,10 @@ OBJS = \
 	src/drain_client.o \
 	src/drain_lookup.o \
 	src/drain_cred.o \
+	src/drain_gate.o \
+	src/promote.o \
+	src/promote_copy.o \
+	src/promote_queue.o \
 	src/scan.o \
 	src/scan_page.o \
 	src/orphans.o \
@@ -61,6 +66,7 @@ OBJS = \
 	src/source_added.o \
 	src/source_guard.o \
 	src/source_rows.o \
+	src/source_copy.o \
 	src/undo.o \
 	src/hold.o \
 	src/lookup.o \
@@ -70,6 +76,7 @@ OBJS = \
 	src/lclog.o \
 	src/outbox.o \
 	src/outbox_pack.o \
+	src/outbox_copy.o \
 	src/bucket.o \
 	src/bucket_pace.o \
 	src/runlog.o \
@@ -81,6 +88,7 @@ OBJS = \
 	src/s3_list.o \
 	src/s3_uploads.o \
 	src/s3_lifecycle.o \
+	src/s3_copy.o \
 	src/s3_probe.o \
 	src/s3_judge.o \
 	src/s3_class.o \
@@ -104,6 +112,7 @@ OBJS = \
 	src/s3_lcdoc_text.o \
 	src/s3_xml.o \
 	src/s3_xml_write.o \
+	src/s3_xml_acl.o \
 	src/db.o \
 	src/digest.o \
 	src/schedule.o \

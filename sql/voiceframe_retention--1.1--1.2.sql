@@ -13,7 +13,7 @@ SELECT pg_catalog.pg_extension_config_dump('vf_bucket_id_seq', '');
 
 ALTER TABLE vf_run DROP CONSTRAINT vf_run_kind_check;
 ALTER TABLE vf_run ADD CONSTRAINT vf_run_kind_check
-	CHECK (kind IN ('purge', 'drain', 'undo', 'erase', 'scan', 'orphans'));
+	CHECK (kind IN ('purge', 'drain', 'undo', 'erase', 'scan', 'orphans', 'promote'));
 ALTER TABLE vf_run ADD COLUMN objects bigint NOT NULL DEFAULT 0;
 COMMENT ON COLUMN vf_run.objects IS 'objects and versions that a scan listed in this run';
 
@@ -372,6 +372,11 @@ SELECT r.id, r.kind, r.caller, r.outcome,
 		WHEN r.kind IN ('erase', 'orphans') THEN pg_catalog.format('%s keys queued',
 			r.keys_queued)
 		WHEN r.kind = 'scan' THEN pg_catalog.format('%s objects listed', r.objects)
+		WHEN r.kind = 'promote' AND r.keys_queued > 0 THEN
+			pg_catalog.format('%s copies queued', r.keys_queued)
+		WHEN r.kind = 'promote' THEN pg_catalog.format(
+			'%s copied, %s again, %s dead, %s cancelled', r.keys_confirmed,
+			r.keys_again, r.keys_dead, r.keys_cancelled)
 		ELSE pg_catalog.format('%s confirmed, %s again, %s dead, %s cancelled',
 			r.keys_confirmed, r.keys_again, r.keys_dead, r.keys_cancelled)
 	END AS result
@@ -612,6 +617,185 @@ FROM (VALUES
 	 (SELECT pg_catalog.date_trunc('second', oldest)::text FROM q), '1 day',
 	 'See vf_outbox_stats and vf_workers; CALL vf_drain() drains where no worker runs.')
 ) a (alert, firing, value, threshold, what_to_do);
+
+/* ---- paid files: vf_promote ----------------------------------------------------------
+ *
+ * A copy is an outbox row of one key: its source.  What the copy is for stands
+ * beside it.
+ */
+ALTER TABLE vf_outbox
+	ADD COLUMN kind text NOT NULL DEFAULT 'delete',
+	ADD COLUMN copy_to text,
+	ADD COLUMN copy_session text,
+	ADD COLUMN copy_order text,
+	ADD COLUMN copy_column text,
+	ADD COLUMN copy_keep boolean;
+ALTER TABLE vf_outbox ADD CONSTRAINT vf_outbox_kind_check CHECK (
+	kind = 'delete' AND copy_to IS NULL OR kind = 'copy' AND nkeys = 1
+	AND copy_to IS NOT NULL AND copy_session IS NOT NULL AND copy_order IS NOT NULL
+	AND copy_column IS NOT NULL AND copy_keep IS NOT NULL);
+CREATE UNIQUE INDEX vf_outbox_copy ON vf_outbox (copy_order, copy_column)
+	WHERE kind = 'copy' AND state <> 'cancelled';
+CREATE INDEX vf_outbox_copy_cancelled ON vf_outbox (copy_order, copy_column)
+	WHERE kind = 'copy' AND state = 'cancelled';
+COMMENT ON COLUMN vf_outbox.kind IS
+	'delete, or copy: the key is a paid file''s that is to be copied, see vf_promote()';
+COMMENT ON COLUMN vf_outbox.copy_to IS 'where it is copied to';
+COMMENT ON COLUMN vf_outbox.copy_session IS 'id of the session that names the file';
+COMMENT ON COLUMN vf_outbox.copy_order IS 'id of the order that will name the copy';
+COMMENT ON COLUMN vf_outbox.copy_column IS 'the session''s column that names the file';
+COMMENT ON COLUMN vf_outbox.copy_keep IS 'the session goes on naming the file';
+COMMENT ON TABLE vf_outbox IS
+	'S3 keys to be deleted, up to 1,000 of one bucket a row, and paid files to be copied, one a row; a confirmed row is gone';
+
+CREATE FUNCTION vf_promote(
+	session_token text DEFAULT NULL,
+	max_files bigint DEFAULT NULL,
+	keep_session boolean DEFAULT false,
+	OUT session_id text, OUT column_name text, OUT key text, OUT target text,
+	OUT result text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_promote';
+COMMENT ON FUNCTION vf_promote(text, bigint, boolean) IS
+	'queues copies of files that only a temporary key names though their order pays (vf_at_risk); CALL vf_drain() or the worker makes them; owner of the sessions table';
+
+/* More arguments make another function. */
+ALTER TABLE vf_bucket
+	ADD COLUMN expected_owner text,
+	ADD COLUMN request_payer boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN vf_bucket.expected_owner IS
+	'account that has to own the bucket: every request says so, and the store refuses where it is another''s';
+COMMENT ON COLUMN vf_bucket.request_payer IS
+	'every request says that we pay for it';
+DROP FUNCTION vf_configure_bucket(text, text, text, text, text, boolean);
+CREATE FUNCTION vf_configure_bucket(
+	bucket text,
+	region text DEFAULT NULL,
+	endpoint text DEFAULT NULL,
+	path_style text DEFAULT 'auto',
+	profile text DEFAULT NULL,
+	probe boolean DEFAULT true,
+	expected_owner text DEFAULT NULL,
+	request_payer boolean DEFAULT false,
+	OUT item text, OUT value text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_configure_bucket';
+COMMENT ON FUNCTION vf_configure_bucket(text, text, text, text, text, boolean, text, boolean) IS
+	'registers the bucket that new keys go to and takes in keys that waited for one; endpoint null means AWS; superuser';
+
+CREATE OR REPLACE VIEW vf_config AS
+SELECT v.part, v.item, v.value
+FROM (
+	SELECT 1 AS o, 'tables' AS part, x.item, x.value
+	FROM vf_source s, LATERAL (VALUES
+		('sessions', pg_catalog.format('%I.%I', s.sessions_schema, s.sessions_name)),
+		('orders', pg_catalog.format('%I.%I', s.orders_schema, s.orders_name)),
+		('session keys', pg_catalog.array_to_string(s.session_key_columns, ', ')),
+		('order keys', pg_catalog.array_to_string(s.order_key_columns, ', ')),
+		('payment guard', (SELECT guard FROM vf_source_state())),
+		('queue deletes', s.queue_deletes::text),
+		('registered', pg_catalog.format('%s by %s', s.configured_at, s.configured_by)),
+		('worker may purge since', coalesce(s.active_since::text, 'not yet: purge once, or vf_resume()')),
+		('paused', CASE WHEN s.paused_at IS NULL THEN 'no'
+			ELSE pg_catalog.format('%s: %s', s.paused_at, s.pause_reason) END)
+	) x (item, value)
+	UNION ALL
+	SELECT 2, 'bucket', CASE WHEN b.is_current THEN 'current' ELSE 'former' END,
+		pg_catalog.format('%s at %s, region %s, path style %s, profile %s', b.bucket,
+			b.endpoint, b.region, b.path_style, coalesce(b.profile, 'default'))
+		|| coalesce(', expected owner ' || b.expected_owner, '')
+		|| CASE WHEN b.request_payer THEN ', requester pays' ELSE '' END
+	FROM vf_bucket b
+	UNION ALL
+	SELECT 3, 'setting', p.name, p.setting || coalesce(' ' || p.unit, '')
+	FROM pg_catalog.pg_settings p
+	WHERE p.name LIKE 'voiceframe.%'
+) v
+ORDER BY v.o, v.part, v.item;
+
+CREATE OR REPLACE VIEW vf_outbox_keys AS
+SELECT o.id, o.state, k.key, o.bucket, o.attempts, o.queued_at,
+	o.next_attempt_at, o.last_error_code, o.last_error, o.endpoint, o.run_id,
+	o.kind, o.copy_to AS target
+FROM vf_outbox o, LATERAL pg_catalog.unnest(o.keys) k (key);
+
+CREATE OR REPLACE VIEW vf_dead_letters AS
+SELECT o.id, k.key, o.last_error_code AS error, o.attempts, o.queued_at,
+	o.last_error AS message, vf_error_cure(o.last_error_code, true) AS cure,
+	o.bucket, o.kind, o.copy_to AS target
+FROM vf_outbox o, LATERAL pg_catalog.unnest(o.keys) k (key)
+WHERE o.state = 'dead';
+
+CREATE OR REPLACE VIEW vf_outbox_stats AS
+SELECT coalesce(q.bucket, b.bucket, '(none registered)') AS bucket,
+	CASE WHEN b.bucket IS NULL THEN 'no bucket'
+		WHEN b.last_error_code IN ('WrongBucket', 'LeaseHeldElsewhere',
+			'LeaseUnreadable', 'LostHistory') THEN 'held'
+		WHEN b.failures > 0 THEN 'failing'
+		ELSE 'ok' END AS state,
+	coalesce(q.waiting, 0) AS waiting, coalesce(q.in_flight, 0) AS in_flight,
+	coalesce(q.dead, 0) AS dead, coalesce(q.cancelled, 0) AS cancelled,
+	pg_catalog.date_trunc('second', pg_catalog.now() - q.oldest) AS oldest,
+	b.last_error_code AS error,
+	b.last_error AS message, vf_error_cure(b.last_error_code) AS cure,
+	b.failures, b.next_attempt_at, b.last_ok_at, b.last_error_at,
+	b.clock_offset, coalesce(q.endpoint, b.endpoint) AS endpoint,
+	coalesce(q.held, 0) AS held_for_undo, b.batch_keys, b.batch_bytes,
+	(SELECT pg_catalog.string_agg(pg_catalog.format('%s %s keys/s', p.prefix,
+			pg_catalog.round(p.keys_per_second::numeric)), ', ' ORDER BY p.prefix)
+		FROM vf_pace p WHERE p.endpoint = b.endpoint AND p.bucket = b.bucket)
+		AS slowed_to,
+	coalesce(q.copies, 0) AS copies
+FROM (
+	SELECT endpoint, bucket,
+		pg_catalog.sum(nkeys) FILTER (WHERE state = 'waiting') AS waiting,
+		pg_catalog.sum(nkeys) FILTER (WHERE state = 'claimed') AS in_flight,
+		pg_catalog.sum(nkeys) FILTER (WHERE state = 'dead') AS dead,
+		pg_catalog.sum(nkeys) FILTER (WHERE state = 'cancelled') AS cancelled,
+		pg_catalog.sum(nkeys) FILTER (WHERE state = 'waiting'
+			AND not_before > pg_catalog.now()) AS held,
+		pg_catalog.min(greatest(queued_at, not_before))
+			FILTER (WHERE state IN ('waiting', 'claimed')
+				AND coalesce(not_before <= pg_catalog.now(), true)) AS oldest,
+		pg_catalog.count(*) FILTER (WHERE kind = 'copy'
+			AND state IN ('waiting', 'claimed')) AS copies
+	FROM vf_outbox GROUP BY endpoint, bucket
+) q
+FULL JOIN vf_bucket b ON b.endpoint = q.endpoint AND b.bucket = q.bucket;
+COMMENT ON VIEW vf_outbox_stats IS
+	'per bucket: keys by state, copies among those that wait or are in flight, age of the oldest, how the bucket answers and what to do about it';
+
+CREATE OR REPLACE VIEW vf_progress AS
+SELECT 'scan' AS job, s.started_at, s.objects AS done, p.objects AS total,
+	'objects' AS unit,
+	CASE WHEN s.lease_until > pg_catalog.now() THEN 'running'
+		ELSE 'waits to go on' END AS state,
+	pg_catalog.format('%s of %s ranges listed, %s pages',
+		(SELECT pg_catalog.count(*) FROM vf_scan_part x WHERE x.scan_id = s.id AND x.done),
+		(SELECT pg_catalog.count(*) FROM vf_scan_part x WHERE x.scan_id = s.id),
+		s.pages) AS detail
+FROM vf_scan s LEFT JOIN LATERAL (
+	SELECT l.objects FROM vf_scan l WHERE l.bucket_id = s.bucket_id
+	AND l.state = 'complete' ORDER BY l.id DESC LIMIT 1) p ON true
+WHERE s.state = 'running'
+UNION ALL
+SELECT r.kind, r.started_at,
+	CASE WHEN r.kind = 'purge' THEN r.expired + r.unpaid
+		ELSE r.keys_confirmed + r.keys_dead + r.keys_cancelled END,
+	CASE WHEN r.kind <> 'purge' THEN r.keys_confirmed + r.keys_dead + r.keys_cancelled
+		+ (SELECT coalesce(pg_catalog.sum(o.nkeys), 0)::bigint FROM vf_outbox o
+		WHERE o.state IN ('waiting', 'claimed')
+		AND o.kind = CASE r.kind WHEN 'promote' THEN 'copy' ELSE 'delete' END) END,
+	CASE r.kind WHEN 'purge' THEN 'sessions' WHEN 'promote' THEN 'files'
+		ELSE 'keys' END, 'running',
+	pg_catalog.format('run %s, called by %s', r.id, r.caller)
+FROM vf_run r WHERE r.outcome = 'running' AND r.kind IN ('purge', 'drain', 'promote');
+
+REVOKE ALL ON FUNCTION vf_promote(text, bigint, boolean),
+	vf_configure_bucket(text, text, text, text, text, boolean, text, boolean)
+	FROM PUBLIC;
 
 REVOKE ALL ON vf_scan, vf_scan_part, vf_object, vf_usage, vf_s3_usage, vf_s3_missing,
 	vf_s3_orphans, vf_at_risk, vf_progress, vf_reference, vf_references FROM PUBLIC;

@@ -18,7 +18,8 @@
 #define BUCKET_COLUMNS \
 	"b.endpoint, b.bucket, b.region, b.path_style, b.profile, b.is_current," \
 	" b.probe, b.probed_at IS NOT NULL, b.failures::int8, b.next_attempt_at," \
-	" b.marker_id::pg_catalog.text, b.id::int8"
+	" b.marker_id::pg_catalog.text, b.id::int8, b.expected_owner," \
+	" b.request_payer"
 
 static void
 read_bucket(VfBucket *b, uint64 row)
@@ -35,6 +36,8 @@ read_bucket(VfBucket *b, uint64 row)
 	b->next_attempt = vf_db_time(row, 9);
 	b->marker = vf_db_text(row, 10);
 	b->id = (int) vf_db_int(row, 11);
+	b->expected_owner = vf_db_text(row, 12);
+	b->request_payer = vf_db_bool(row, 13);
 }
 
 VfBucket *
@@ -55,24 +58,25 @@ vf_bucket_current(void)
 }
 
 VfBucket *
-vf_bucket_ready(TimestampTz now, int *n)
+vf_bucket_ready(const char *kind, TimestampTz now, int *n)
 {
 	VfBucket   *list;
 	VfDbArgs	args = {0};
 	VfDbSection section;
 
 	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(now));
+	vf_db_arg_text(&args, kind);
 	vf_db_enter_self(&section);
 	*n = (int) vf_db_runf("SELECT " BUCKET_COLUMNS " FROM {vf}.vf_bucket b"
 						  " WHERE coalesce(b.next_attempt_at, '-infinity')"
 						  " <= $1 AND (EXISTS (SELECT FROM {vf}.vf_outbox o"
 						  " WHERE o.endpoint = b.endpoint"
-						  " AND o.bucket = b.bucket"
+						  " AND o.bucket = b.bucket AND o.kind = $2"
 						  " AND o.state IN ('waiting', 'claimed')"
 						  " AND o.next_attempt_at <= $1"
 						  " AND coalesce(o.not_before <= $1, true))"
-						  " OR EXISTS (SELECT FROM {vf}.vf_lookup l"
-						  " WHERE l.endpoint = b.endpoint"
+						  " OR $2 = 'delete' AND EXISTS (SELECT"
+						  " FROM {vf}.vf_lookup l WHERE l.endpoint = b.endpoint"
 						  " AND l.bucket = b.bucket"
 						  " AND l.looked_at IS NULL AND l.look_at <= $1))"
 						  " ORDER BY b.endpoint, b.bucket", &args);
@@ -111,18 +115,21 @@ vf_bucket_store(const VfBucket *b)
 	vf_db_arg_text(&args, b->path_style);
 	vf_db_arg_text(&args, b->profile);
 	vf_db_arg(&args, BOOLOID, BoolGetDatum(b->probe));
+	vf_db_arg_text(&args, b->expected_owner);
+	vf_db_arg(&args, BOOLOID, BoolGetDatum(b->request_payer));
 	vf_db_enter_self(&section);
 	vf_db_runf("UPDATE {vf}.vf_bucket SET is_current = false"
 			   " WHERE is_current", NULL);
 
 	/* Whatever changed, the probe has to find known objects anew. */
 	vf_db_runf("INSERT INTO {vf}.vf_bucket AS b (endpoint, bucket, region,"
-			   " path_style, profile, probe, is_current)"
-			   " VALUES ($1, $2, $3, $4, $5, $6, true)"
+			   " path_style, profile, probe, is_current, expected_owner,"
+			   " request_payer) VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8)"
 			   " ON CONFLICT (endpoint, bucket) DO UPDATE SET"
 			   " (region, path_style, profile, probe, is_current, probed_at,"
-			   " failures, next_attempt_at, batch_keys, batch_bytes)"
-			   " = ($3, $4, $5, $6, true, NULL, 0, NULL, DEFAULT, DEFAULT)",
+			   " failures, next_attempt_at, batch_keys, batch_bytes,"
+			   " expected_owner, request_payer) = ($3, $4, $5, $6, true,"
+			   " NULL, 0, NULL, DEFAULT, DEFAULT, $7, $8)",
 			   &args);
 	args.n = 2;
 	vf_db_runf("DELETE FROM {vf}.vf_pace WHERE endpoint = $1"

@@ -30,13 +30,15 @@ typedef struct VfBucket
 	int			failures;		/* in a row */
 	TimestampTz next_attempt;	/* DT_NOBEGIN: now */
 	char	   *marker;			/* id of its owner marker */
+	char	   *expected_owner; /* account id; NULL: whoever owns it */
+	bool		request_payer;	/* we pay for the requests */
 } VfBucket;
 
 /* The current bucket, palloc'd, or NULL. */
 extern VfBucket *vf_bucket_current(void);
 
-/* All buckets whose time has come and for which keys wait. */
-extern VfBucket *vf_bucket_ready(TimestampTz now, int *n);
+/* All buckets whose time has come and for which entries of the kind wait. */
+extern VfBucket *vf_bucket_ready(const char *kind, TimestampTz now, int *n);
 
 /* All of them. */
 extern VfBucket *vf_bucket_all(int *n);

@@ -21,7 +21,6 @@
  */
 #include "postgres.h"
 
-#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -30,25 +29,20 @@
 #include "drain.h"
 #include "drain_client.h"
 #include "drain_cred.h"
+#include "drain_gate.h"
 #include "drain_wave.h"
-#include "errors.h"
 #include "lease.h"
 #include "lease_shared.h"
 #include "lookup.h"
 #include "preflight.h"
 #include "runlog.h"
-#include "schedule.h"
 #include "settings.h"
 #include "source.h"
-
-/* How long a bucket that failed waits at first, and at most, ms. */
-#define BACKOFF_BASE 1000
-#define BACKOFF_CAP (5 * 60 * 1000)
 
 /* After so many failures in a row a batch may be what fails, not the bucket. */
 #define STUBBORN 3
 
-/* How long a bucket without any known object is held before a new look, s. */
+/* How long a bucket that cannot be drained is held before a new look, s. */
 #define HOLD_SECONDS 300
 
 typedef struct Drain
@@ -91,16 +85,7 @@ static void
 note_failure(Drain *d, const VfBucket *bucket, const char *code,
 			 const char *message, int retry_after)
 {
-	double		random = pg_prng_double(&pg_global_prng_state);
-	int64		backoff = vf_schedule_backoff_ms(bucket->failures + 1,
-												 BACKOFF_BASE, BACKOFF_CAP,
-												 random);
-
-	vf_bucket_failed(bucket,
-					 vf_schedule_next(GetCurrentTimestamp(), backoff,
-									  retry_after),
-					 code, message);
-	vf_db_commit();
+	vf_drain_note_failure(bucket, code, message, retry_after);
 	d->result->failing++;
 }
 
@@ -111,46 +96,18 @@ prepare(void *arg)
 {
 	Drain	   *d = arg;
 
-	vf_preflight();
-	d->source = vf_source_load(VF_SOURCE_DELETE);
-	if (d->source->pause_reason != NULL)
-		ereport(ERROR,
-				(errcode(VF_ERRCODE_PAUSED),
-				 errmsg("purging and draining are paused in this database"),
-				 errdetail("Reason given: %s.", d->source->pause_reason),
-				 errhint("Call vf_resume() to go on.")));
+	d->source = vf_drain_gate_source();
 }
 
 /* Is it the right bucket?  Notes a failure and returns false if not. */
 static bool
 probe(Drain *d, VfS3Client *client, const VfBucket *bucket)
 {
-	VfS3Answer	answer;
-
-	switch (vf_drain_probe(client, d->source, d->opt->tick, d->opt->tick_arg,
-						   &answer))
-	{
-		case VF_PROBE_FOUND:
-			break;
-		case VF_PROBE_NONE_TO_LOOK_FOR:
-			ereport(WARNING,
-					(errmsg("bucket \"%s\" could not be checked before the first drain",
-							bucket->bucket),
-					 errdetail("No paying order and no young session names an object to look for.")));
-			break;
-		case VF_PROBE_NOT_FOUND:
-			note_failure(d, bucket, "WrongBucket",
-						 "none of the objects that must exist is in this bucket",
-						 HOLD_SECONDS);
-			return false;
-		case VF_PROBE_FAILED:
-			note_failure(d, bucket, answer.code, answer.message,
-						 answer.retry_after);
-			return false;
-	}
-	vf_bucket_set_probed(bucket);
-	vf_db_commit();
-	return true;
+	if (vf_drain_gate_probe(client, bucket, d->source, d->opt->tick,
+							d->opt->tick_arg))
+		return true;
+	d->result->failing++;
+	return false;
 }
 
 /*
@@ -161,31 +118,25 @@ static bool
 hold_lease(Drain *d, VfS3Client *client, const VfBucket *bucket,
 		   int64 max_age)
 {
-	VfS3Answer	answer;
 	ErrorData  *error;
 
-	switch (vf_lease_hold(client, bucket, max_age, d->opt->tick,
-						  d->opt->tick_arg, &answer))
+	switch (vf_drain_gate_lease(client, bucket, max_age, d->opt->tick,
+								d->opt->tick_arg))
 	{
-		case VF_LEASE_OURS:
-		case VF_LEASE_UNGUARDED:
+		case VF_GATE_OPEN:
 			return true;
-		case VF_LEASE_HELD:
+		case VF_GATE_SHUT:
 			d->result->failing++;
 			return false;
-		case VF_LEASE_LOST:
+		case VF_GATE_LOST:
 			error = vf_db_try(prepare, d);
 			if (error != NULL)
 				fail(d, error);
 			return false;
-		case VF_LEASE_FAILED:
-			break;
+		case VF_GATE_STOPPED:
+			d->stop = true;
+			return false;
 	}
-	if (!d->opt->tick(d->opt->tick_arg))
-		d->stop = true;
-	else
-		note_failure(d, bucket, answer.code, answer.message,
-					 answer.retry_after);
 	return false;
 }
 
@@ -208,6 +159,7 @@ take_entries(const Claim *c, TimestampTz now)
 {
 	VfWave	   *wave = c->wave;
 	VfOutboxClaim claim = {
+		.kind = VF_OUTBOX_DELETE,
 		.endpoint = c->bucket->endpoint,
 		.bucket = c->bucket->bucket,
 		.now = now,
@@ -243,6 +195,7 @@ claim(void *arg)
 	if (wave->n == 0)
 		return;
 	vf_wave_defer_undo(wave);
+	vf_wave_defer_copied(wave);
 	vf_wave_cancel_outside(wave, &d->result->counts.cancelled);
 	if (wave->orphans)
 		vf_wave_cancel_changed(wave, bucket->id,
@@ -532,7 +485,8 @@ vf_drain_run(const VfDrainOptions *opt, VfDrainResult *result)
 	vf_db_commit();
 	for (;;)
 	{
-		buckets = vf_bucket_ready(GetCurrentTimestamp(), &n);
+		buckets = vf_bucket_ready(VF_OUTBOX_DELETE,
+								  GetCurrentTimestamp(), &n);
 		if (n == 0 || d.stop || enough(&d))
 			break;
 		if (result->run_id == 0)

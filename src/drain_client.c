@@ -39,6 +39,8 @@ target_of(const VfBucket *b, VfS3Target *target)
 	target->path_style = strcmp(b->path_style, "path") == 0 ?
 		VF_S3_PATH_ALWAYS : strcmp(b->path_style, "virtual") == 0 ?
 		VF_S3_PATH_NEVER : VF_S3_PATH_AUTO;
+	target->expected_owner = b->expected_owner;
+	target->request_payer = b->request_payer;
 }
 
 VfS3Client *

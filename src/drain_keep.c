@@ -10,11 +10,15 @@
 #include "utils/timestamp.h"
 
 #include "drain_wave_internal.h"
+#include "outbox_copy.h"
 #include "settings.h"
 #include "undo.h"
 
 /* How long a key waits for somebody who is putting its row back, s. */
 #define UNDO_PAUSE 30
+
+/* How long a key waits for a copy, s. */
+#define COPY_PAUSE 60
 
 static char **
 all_keys(const VfWave *wave, int *n)
@@ -180,6 +184,31 @@ vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
 	}
 }
 
+/*
+ * A copy needs its source until it is made, and what lies at its destination
+ * is about to be named by a row.
+ */
+void
+vf_wave_defer_copied(VfWave *wave)
+{
+	int			n_all;
+	char	  **all = all_keys(wave, &n_all);
+	int			n;
+	char	  **copied = vf_outbox_copied(all, n_all, &n);
+
+	qsort(copied, n, sizeof(char *), pg_qsort_strcmp);
+	for (int i = 0; i < wave->n && n > 0; i++)
+	{
+		VfOutboxEntry *entry = &wave->entries[i];
+		bool	   *marked = palloc(sizeof(bool) * Max(entry->nkeys, 1));
+
+		if (mark_referenced(entry, copied, n, marked))
+			vf_outbox_defer_keys(entry, marked, GetCurrentTimestamp() +
+								 COPY_PAUSE * USECS_PER_SEC, "CopyWaits",
+								 "a copy that is still to be made names the object");
+	}
+}
+
 /* ---- another look ---- */
 
 static bool
@@ -214,6 +243,8 @@ vf_wave_look_again(const VfSource *source, char *const *keys, int n,
 	qsort(look->referenced, look->n_referenced, sizeof(char *),
 		  pg_qsort_strcmp);
 	look->undo = undo_keys(keys, n, &look->n_undo);
+	look->copied = vf_outbox_copied(keys, n, &look->n_copied);
+	qsort(look->copied, look->n_copied, sizeof(char *), pg_qsort_strcmp);
 }
 
 bool
@@ -225,5 +256,6 @@ vf_wave_still_goes(const VfWaveLook *look, const char *key, VfKeyOutcome *o)
 							VF_REFERENCED_MESSAGE);
 		return false;
 	}
-	return !has_text(look->undo, look->n_undo, key);
+	return !has_text(look->undo, look->n_undo, key) &&
+		!has_text(look->copied, look->n_copied, key);
 }

@@ -88,7 +88,7 @@ vf_wave_ask_orphans(VfWave *wave, VfS3Client *client, VfHttpTick tick,
 	int64		left = (wave->lease_until - GetCurrentTimestamp()) / 1000 -
 		2 * (VF_WAVE_TIMEOUT + VF_WAVE_MARGIN);
 
-	wave->heads = palloc0(sizeof(VfS3Head) * Max(vf_wave_keys(wave), 1));
+	wave->heads = palloc0(sizeof(VfS3Look) * Max(vf_wave_keys(wave), 1));
 	wave->n_heads = 0;
 	for (int i = 0; i < wave->n_requests; i++)
 	{
@@ -96,7 +96,7 @@ vf_wave_ask_orphans(VfWave *wave, VfS3Client *client, VfHttpTick tick,
 
 		for (int k = 0; k < r->del.nkeys; k++)
 		{
-			VfS3Head   *head = &wave->heads[wave->n_heads++];
+			VfS3Look   *head = &wave->heads[wave->n_heads++];
 
 			head->key = r->del.keys[k].key;
 			head->len = r->del.keys[k].len;
@@ -126,7 +126,7 @@ bare(const char *etag, size_t *len)
 
 /* Is it the object that the scans saw? */
 static bool
-is_same(const VfInventoryObject *known, const VfS3Head *head)
+is_same(const VfInventoryObject *known, const VfS3Look *head)
 {
 	size_t		len,
 				known_len;
@@ -145,7 +145,7 @@ is_same(const VfInventoryObject *known, const VfS3Head *head)
  * bucket.
  */
 static bool
-is_settled(VfWave *wave, const VfS3Head *head, const char *key,
+is_settled(VfWave *wave, const VfS3Look *head, const char *key,
 		   VfKeyOutcome *o)
 {
 	const VfS3Answer *a = &head->answer;
@@ -181,7 +181,7 @@ vf_wave_expand_orphans(VfWave *wave, const VfSource *source)
 	vf_wave_look_again(source, entry->keys, entry->nkeys, &look);
 	for (int i = 0; i < wave->n_heads; i++)
 	{
-		const VfS3Head *head = &wave->heads[i];
+		const VfS3Look *head = &wave->heads[i];
 		int			position = *(int *) head->tag;
 		VfKeyOutcome *o = &wave->outcomes[0][position];
 		const char *name = entry->keys[position];

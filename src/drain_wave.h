@@ -57,7 +57,7 @@ typedef struct VfWave
 	bool		orphans;
 	struct VfInventoryObject *known;	/* as the scans saw them, sorted */
 	int			n_known;
-	VfS3Head   *heads;
+	VfS3Look   *heads;
 	int			n_heads;
 
 	/* what the bucket had to say */
@@ -69,11 +69,12 @@ typedef struct VfWave
 
 /*
  * In the claiming transaction: let the keys wait that rows name which can
- * still be put back; cancel those that the present settings do not let us
- * delete, and in a statement after all that those that live rows reference;
- * then make the requests.
+ * still be put back, or copies that are still to be made; cancel those that
+ * the present settings do not let us delete, and in a statement after all that
+ * those that live rows reference; then make the requests.
  */
 extern void vf_wave_defer_undo(VfWave *wave);
+extern void vf_wave_defer_copied(VfWave *wave);
 extern void vf_wave_cancel_outside(VfWave *wave, int64 *cancelled);
 extern void vf_wave_cancel_referenced(VfWave *wave, const VfSource *source,
 									  int64 *cancelled);

@@ -54,6 +54,8 @@ typedef struct VfWaveLook
 	int			n_referenced;
 	char	  **undo;			/* named by what can still be put back */
 	int			n_undo;
+	char	  **copied;			/* named by a copy that is still to be made */
+	int			n_copied;
 } VfWaveLook;
 
 extern void vf_wave_look_again(const VfSource *source, char *const *keys,

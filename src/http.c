@@ -291,6 +291,7 @@ fill_answer(VfHttpAnswer *answer, const VfHttpTransfer *transfer)
 			sizeof(answer->version_id));
 	strlcpy(answer->transition_minimum, transfer->transition_minimum,
 			sizeof(answer->transition_minimum));
+	strlcpy(answer->more, transfer->more, sizeof(answer->more));
 	vf_http_copy_value(error, sizeof(error), words, strlen(words));
 	answer->error = pstrdup(error);
 	initStringInfo(&answer->body);
@@ -328,6 +329,29 @@ vf_http_free(VfHttpAnswer *answer)
 	pfree(unconstify(char *, answer->error));
 	pfree(answer->body.data);
 	pfree(answer);
+}
+
+bool
+vf_http_header(const VfHttpAnswer *answer, const char *name, char *to,
+			   size_t size)
+{
+	size_t		len = strlen(name);
+	const char *line = answer->more;
+	const char *end;
+
+	to[0] = '\0';
+	for (; (end = strchr(line, '\n')) != NULL; line = end + 1)
+	{
+		if (strncmp(line, name, len) != 0 || line[len] != ':')
+			continue;
+		line += len + 2;
+		if ((size_t) (end - line) >= size)
+			return false;
+		memcpy(to, line, end - line);
+		to[end - line] = '\0';
+		return true;
+	}
+	return false;
 }
 
 /* Waiting */

@@ -58,6 +58,9 @@ typedef struct VfHttpRequest
 	void	   *tag;			/* the caller's, comes back in the answer */
 } VfHttpRequest;
 
+/* What is kept of an answer's x-amz-* headers, but for metadata and ids. */
+#define VF_HTTP_MORE 4096
+
 typedef struct VfHttpAnswer
 {
 	VfHttpOutcome outcome;
@@ -75,6 +78,7 @@ typedef struct VfHttpAnswer
 	char		version_id[128];	/* x-amz-version-id */
 	/* x-amz-transition-default-minimum-object-size */
 	char		transition_minimum[64];
+	char		more[VF_HTTP_MORE]; /* for vf_http_header() */
 	void	   *tag;
 } VfHttpAnswer;
 
@@ -99,5 +103,12 @@ extern int	vf_http_in_flight(const VfHttpClient *client);
 extern VfHttpAnswer *vf_http_wait(VfHttpClient *client,
 								  VfHttpTick tick, void *arg);
 extern void vf_http_free(VfHttpAnswer *answer);
+
+/*
+ * The value of Content-Length or of an x-amz-* header, by its lower-case name;
+ * false, and "", if the answer had none or one that is longer.
+ */
+extern bool vf_http_header(const VfHttpAnswer *answer, const char *name,
+						   char *to, size_t size);
 
 #endif							/* VF_HTTP_H */

@@ -45,6 +45,8 @@ typedef struct VfHttpTransfer
 	char		last_modified[64];
 	char		version_id[128];
 	char		transition_minimum[64];
+	char		more[VF_HTTP_MORE]; /* lines "name: value" */
+	size_t		more_len;
 } VfHttpTransfer;
 
 struct VfHttpClient

@@ -78,6 +78,8 @@ forget_head(VfHttpTransfer *transfer)
 	transfer->last_modified[0] = '\0';
 	transfer->version_id[0] = '\0';
 	transfer->transition_minimum[0] = '\0';
+	transfer->more[0] = '\0';
+	transfer->more_len = 0;
 }
 
 void
@@ -108,6 +110,48 @@ parse_seconds(const char *text, size_t len)
 			seconds = seconds * 10 + (text[i] - '0');
 	}
 	return Min(seconds, MAX_RETRY_AFTER);
+}
+
+/* Is it one that vf_http_header() can be asked for? */
+static bool
+is_asked_for(const char *name, size_t len)
+{
+	static const char *const but[] = {
+		"x-amz-meta-", "x-amz-id-2", "x-amz-request-id"
+	};
+
+	if (len == 14 && pg_strncasecmp(name, "content-length", 14) == 0)
+		return true;
+	if (len <= 6 || pg_strncasecmp(name, "x-amz-", 6) != 0)
+		return false;
+	for (int i = 0; i < (int) lengthof(but); i++)
+	{
+		if (len >= strlen(but[i]) &&
+			pg_strncasecmp(name, but[i], strlen(but[i])) == 0)
+			return false;
+	}
+	return true;
+}
+
+/* Add "name: value"; one that has no room is left out whole. */
+static void
+keep_more(VfHttpTransfer *transfer, const char *name, size_t name_len,
+		  const char *value, size_t len)
+{
+	char	   *at = transfer->more + transfer->more_len;
+	size_t		room = sizeof(transfer->more) - transfer->more_len;
+
+	if (!is_asked_for(name, name_len) || name_len + len + 4 > room)
+		return;
+	for (size_t i = 0; i < name_len; i++)
+		*at++ = (char) pg_tolower((unsigned char) name[i]);
+	*at++ = ':';
+	*at++ = ' ';
+	vf_http_copy_value(at, len + 1, value, len);
+	at += strlen(at);
+	*at++ = '\n';
+	*at = '\0';
+	transfer->more_len = at - transfer->more;
 }
 
 static void
@@ -171,6 +215,7 @@ on_header(char *data, size_t size, size_t count, void *arg)
 	while (end > value && isspace((unsigned char) end[-1]))
 		end--;
 	keep_header(transfer, data, colon - data, value, end - value);
+	keep_more(transfer, data, colon - data, value, end - value);
 	return len;
 }
 

@@ -128,6 +128,7 @@ new_held(const VfBucket *b)
 	h->bucket.path_style = copy(b->path_style);
 	h->bucket.profile = copy(b->profile);
 	h->bucket.marker = copy(b->marker);
+	h->bucket.expected_owner = copy(b->expected_owner);
 	h->next = held;
 	held = h;
 	MemoryContextSwitchTo(old);

@@ -56,7 +56,9 @@
 	" WHERE u.restored_at IS NULL UNION ALL" \
 	" SELECT k COLLATE \"C\" FROM {vf}.vf_outbox o," \
 	" pg_catalog.unnest(o.keys) k WHERE o.state <> 'cancelled'" \
-	" OR o.last_error_code = 'Cancelled') r WHERE r.k = b.key)"
+	" OR o.last_error_code = 'Cancelled' UNION ALL" \
+	" SELECT o.copy_to COLLATE \"C\" FROM {vf}.vf_outbox o" \
+	" WHERE o.kind = 'copy' AND o.state <> 'cancelled') r WHERE r.k = b.key)"
 
 /* Of several prefixes that fit, the longest. */
 #define PREFIX_OF \

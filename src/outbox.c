@@ -49,16 +49,17 @@ vf_outbox_claim(const VfOutboxClaim *claim, int *n)
 	vf_db_arg(&args, INT4OID, Int32GetDatum(claim->max));
 	vf_db_arg(&args, INT8OID, Int64GetDatum(token));
 	vf_db_arg(&args, INT4OID, Int32GetDatum(MyProcPid));
+	vf_db_arg_text(&args, claim->kind);
 	vf_db_arg(&args, BOOLOID, BoolGetDatum(claim->orphans));
 
 	vf_db_enter_self(&section);
 	*n = (int) vf_db_runf("WITH pick AS MATERIALIZED ("
 						  "SELECT id FROM {vf}.vf_outbox"
 						  " WHERE state IN ('waiting', 'claimed')"
-						  " AND next_attempt_at <= $3"
+						  " AND kind = $8 AND next_attempt_at <= $3"
 						  " AND coalesce(not_before <= $3, true)"
 						  " AND endpoint = $1 AND bucket = $2"
-						  " AND (orphan_scan IS NOT NULL) = $8"
+						  " AND (orphan_scan IS NOT NULL) = $9"
 						  " ORDER BY next_attempt_at, id LIMIT $5"
 						  " FOR UPDATE SKIP LOCKED)"
 						  " UPDATE {vf}.vf_outbox o SET state = 'claimed',"
@@ -79,6 +80,7 @@ vf_outbox_claim(const VfOutboxClaim *claim, int *n)
 		entries[i].keys = vf_db_texts(i, 2, &entries[i].nkeys);
 		entries[i].first_claim = vf_db_bool(i, 3);
 		entries[i].orphan_scan = vf_db_int(i, 4);
+		entries[i].copy = strcmp(claim->kind, VF_OUTBOX_COPY) == 0;
 	}
 	return entries;
 }
@@ -163,7 +165,14 @@ remove_claimed(const VfOutboxEntry *entry, VfDbArgs *rest)
 	return true;
 }
 
-/* All keys wait again for one reason: the row stays, only its state changes. */
+static const char *
+state_of(VfKeyFate fate)
+{
+	return fate == VF_FATE_DEAD ? "dead" :
+		fate == VF_FATE_CANCELLED ? "cancelled" : "waiting";
+}
+
+/* All keys share one fate: the row stays, only its state changes. */
 static bool
 put_back(const VfOutboxEntry *entry, const VfKeyOutcome *o)
 {
@@ -172,10 +181,11 @@ put_back(const VfOutboxEntry *entry, const VfKeyOutcome *o)
 	vf_db_arg(&args, INT8OID, Int64GetDatum(entry->id));
 	vf_db_arg(&args, INT8OID, Int64GetDatum(entry->token));
 	vf_db_arg(&args, TIMESTAMPTZOID, TimestampTzGetDatum(o->next_attempt));
-	vf_db_arg(&args, INT4OID, Int32GetDatum(o->fate == VF_FATE_AGAIN));
+	vf_db_arg(&args, INT4OID, Int32GetDatum(o->fate != VF_FATE_AGAIN_FREE));
 	vf_db_arg_text(&args, o->code);
 	vf_db_arg_text(&args, o->message);
-	return vf_db_runf("UPDATE {vf}.vf_outbox SET state = 'waiting',"
+	vf_db_arg_text(&args, state_of(o->fate));
+	return vf_db_runf("UPDATE {vf}.vf_outbox SET state = $7,"
 					  " lease_token = NULL, lease_pid = NULL,"
 					  " next_attempt_at = $3, attempts = attempts + $4,"
 					  " last_error_code = $5, last_error = $6"
@@ -183,10 +193,15 @@ put_back(const VfOutboxEntry *entry, const VfKeyOutcome *o)
 					  " AND state = 'claimed' RETURNING 1", &args) > 0;
 }
 
-/* Is the whole entry to wait again, in one piece? */
+/*
+ * Is the whole entry to stay, in one piece?  That of a copy has one key, and
+ * more in its row than goes with it elsewhere.
+ */
 static bool
-waits_whole(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes)
+stays_whole(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes)
 {
+	if (entry->copy)
+		return outcomes[0].fate != VF_FATE_CONFIRMED;
 	if (outcomes[0].fate != VF_FATE_AGAIN &&
 		outcomes[0].fate != VF_FATE_AGAIN_FREE)
 		return false;
@@ -199,6 +214,18 @@ waits_whole(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes)
 	return true;
 }
 
+static void
+count_whole(const VfOutboxEntry *entry, VfKeyFate fate,
+			VfOutboxCounts *counts)
+{
+	if (fate == VF_FATE_DEAD)
+		counts->dead += entry->nkeys;
+	else if (fate == VF_FATE_CANCELLED)
+		counts->cancelled += entry->nkeys;
+	else
+		counts->again += entry->nkeys;
+}
+
 bool
 vf_outbox_settle(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes,
 				 VfOutboxCounts *counts)
@@ -209,11 +236,11 @@ vf_outbox_settle(const VfOutboxEntry *entry, const VfKeyOutcome *outcomes,
 	bool		held;
 
 	vf_db_enter_self(&section);
-	if (waits_whole(entry, outcomes))
+	if (stays_whole(entry, outcomes))
 	{
 		held = put_back(entry, &outcomes[0]);
 		if (held)
-			counts->again += entry->nkeys;
+			count_whole(entry, outcomes[0].fate, counts);
 		vf_db_leave(&section);
 		return held;
 	}

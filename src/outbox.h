@@ -78,6 +78,10 @@ extern int64 vf_outbox_take_in(const char *endpoint, const char *bucket);
 
 /* ---- taking keys out ---- */
 
+/* What is to be done with the keys of an entry (outbox_copy.h has copies). */
+#define VF_OUTBOX_DELETE "delete"
+#define VF_OUTBOX_COPY "copy"
+
 typedef struct VfOutboxEntry
 {
 	int64		id;
@@ -86,12 +90,14 @@ typedef struct VfOutboxEntry
 	bool		first_claim;	/* no request was made before this claim */
 	int64		orphan_scan;	/* of orphans: the scan that had seen them as
 								 * they are; 0: keys of rows that went */
+	bool		copy;			/* else its keys are to be deleted */
 	int			nkeys;
 	char	  **keys;
 } VfOutboxEntry;
 
 typedef struct VfOutboxClaim
 {
+	const char *kind;
 	const char *endpoint;
 	const char *bucket;
 	TimestampTz now;
@@ -101,9 +107,9 @@ typedef struct VfOutboxClaim
 } VfOutboxClaim;
 
 /*
- * Lease up to max entries of a bucket whose time has come, oldest first,
- * skipping those that others hold; an entry whose lease has ended counts as
- * waiting.  The caller commits before it acts on them.
+ * Lease up to max entries of a kind and a bucket whose time has come, oldest
+ * first, skipping those that others hold; an entry whose lease has ended
+ * counts as waiting.  The caller commits before it acts on them.
  */
 extern VfOutboxEntry *vf_outbox_claim(const VfOutboxClaim *claim, int *n);
 

@@ -92,6 +92,8 @@ static const struct
 		" {vf}.vf_usage, {vf}.vf_s3_usage, {vf}.vf_s3_missing,"
 		" {vf}.vf_s3_orphans, {vf}.vf_at_risk, {vf}.vf_progress,"
 		" {vf}.vf_reference, {vf}.vf_references",
+	"vf_scan"},
+	{"EXECUTE", "FUNCTION {vf}.vf_promote(text, bigint, boolean)",
 	"vf_scan"}
 };
 

@@ -40,6 +40,8 @@ typedef struct VfBucketOptions
 	char	   *path_style;		/* NULL: auto */
 	char	   *profile;
 	bool		probe;
+	char	   *expected_owner; /* account id; NULL: whoever owns it */
+	bool		request_payer;
 } VfBucketOptions;
 
 /* Make it the bucket that new keys go to (register_bucket.c). */

@@ -57,6 +57,14 @@ complete(const VfBucketOptions *opt, VfBucket *b)
 	b->path_style = opt->path_style != NULL ? opt->path_style : "auto";
 	b->profile = opt->profile;
 	b->probe = opt->probe;
+	b->expected_owner = opt->expected_owner;
+	b->request_payer = opt->request_payer;
+	if (opt->expected_owner != NULL &&
+		(strlen(opt->expected_owner) != 12 ||
+		 strspn(opt->expected_owner, "0123456789") != 12))
+		refuse("expected owner", opt->expected_owner,
+			   "It is no account id of AWS, which has 12 digits.",
+			   "Leave it out, unless the bucket is on AWS.");
 	if (strchr(b->endpoint, '@') != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -91,6 +99,10 @@ vf_register_bucket(const VfBucketOptions *opt, VfReport *report)
 	vf_report_add(report, "profile",
 				  b.profile != NULL ? b.profile : "default");
 	vf_report_add(report, "probe before first drain", b.probe ? "yes" : "no");
+	if (b.expected_owner != NULL)
+		vf_report_add(report, "expected owner", b.expected_owner);
+	if (b.request_payer)
+		vf_report_add(report, "requester pays", "yes");
 	vf_report_add(report, "waiting keys taken in",
 				  psprintf("%lld", (long long) taken));
 	vf_report_add(report, "next", "check it with vf_s3_check()");

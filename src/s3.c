@@ -104,6 +104,10 @@ vf_s3_open(MemoryContext cxt, const VfS3Target *target,
 	client->cxt = own;
 	client->address = address;
 	client->region = MemoryContextStrdup(own, target->region);
+	client->bucket = MemoryContextStrdup(own, target->bucket);
+	client->expected_owner = target->expected_owner != NULL ?
+		MemoryContextStrdup(own, target->expected_owner) : NULL;
+	client->request_payer = target->request_payer;
 	dlist_init(&client->pending);
 	dlist_init(&client->ready);
 	client->wipe.func = wipe_client;
@@ -219,6 +223,12 @@ add_headers(HeaderList *headers, const VfS3Client *client,
 	if (req->transition_minimum)
 		add(headers, "x-amz-transition-default-minimum-object-size",
 			req->transition_minimum);
+	if (client->expected_owner)
+		add(headers, "x-amz-expected-bucket-owner", client->expected_owner);
+	if (client->request_payer)
+		add(headers, "x-amz-request-payer", "requester");
+	for (int i = 0; i < req->n_more; i++)
+		add(headers, req->more[i].name, req->more[i].value);
 	return add_checksum(headers, req);
 }
 

@@ -42,6 +42,8 @@ typedef struct VfS3Target
 	const char *bucket;
 	const char *region;
 	VfS3PathStyle path_style;
+	const char *expected_owner; /* account id; NULL: whoever owns it */
+	bool		request_payer;	/* we pay for the requests */
 } VfS3Target;
 
 typedef struct VfS3Client VfS3Client;
@@ -126,7 +128,7 @@ extern bool vf_s3_list_versions(VfS3Client *client, VfS3Listing *listings,
 extern int64 vf_s3_clock_ms(void);
 
 /* What the store says of an object, without its content. */
-typedef struct VfS3Head
+typedef struct VfS3Look
 {
 	const char *key;			/* UTF-8 */
 	size_t		len;
@@ -139,7 +141,7 @@ typedef struct VfS3Head
 	char		etag[128];		/* as the store gave it */
 	bool		has_modified;
 	double		modified;		/* by the store's clock, s since 1970 */
-} VfS3Head;
+} VfS3Look;
 
 /*
  * Ask for many, so many at a time, and none begun after the deadline
@@ -147,7 +149,7 @@ typedef struct VfS3Head
  * flight.  A HEAD's answer has no body, so a missing bucket looks like a
  * missing key.
  */
-extern bool vf_s3_heads(VfS3Client *client, VfS3Head *heads, int n,
+extern bool vf_s3_heads(VfS3Client *client, VfS3Look *heads, int n,
 						int concurrency, int64 deadline, VfHttpTick tick,
 						void *arg);
 

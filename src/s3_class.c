@@ -144,6 +144,46 @@ static const ClassRow rows[] = {
 	{KEY, 0, "EmptyKey", VF_S3_KEY_FINAL,
 	"Store NULL instead of an empty key."},
 
+	/* Of a copy that was to be made. */
+	{KEY, 0, "TargetDiffers", VF_S3_KEY_FINAL,
+		"Compare the two objects: the message says why they are not the "
+		"same. Move the one at the destination away, or let the order name "
+	"it; then call vf_outbox_retry() or vf_outbox_cancel()."},
+	{KEY, 0, "SourceMissing", VF_S3_KEY_FINAL,
+		"Look for the file in older versions of the bucket, in a backup, or "
+		"with the customer; put it back and call vf_outbox_retry(), or "
+	"cancel the copy with vf_outbox_cancel()."},
+	{KEY, 0, "SourceChanged", VF_S3_KEY_PASSING, CURE_LATER},
+	{KEY, 0, "SourceEncrypted", VF_S3_KEY_FINAL,
+		"Copy the object with the key that it is encrypted with and let the "
+	"order name the copy; then call vf_outbox_cancel()."},
+	{KEY, 0, "TooLargeToCopy", VF_S3_KEY_FINAL,
+		"Copy the object in parts, with the store's own client, and let the "
+	"order name the copy; then call vf_outbox_cancel()."},
+	{KEY, 0, "CopyDenied", VF_S3_KEY_PASSING,
+		"Give the credentials s3:GetObject, s3:GetObjectTagging and "
+		"s3:GetObjectAcl on the bucket and s3:PutObject, "
+		"s3:PutObjectTagging and s3:PutObjectAcl under permanent/, with the "
+		"rights on the KMS key where there is one; then call "
+	"vf_outbox_retry()."},
+	{KEY, 0, "CopyMissing", VF_S3_KEY_PASSING, CURE_STORE},
+	{KEY, 0, "CopyChanged", VF_S3_KEY_PASSING,
+		"Look who else writes under permanent/; it is tried again with "
+	"growing pauses."},
+	{KEY, 0, "AclUnreadable", VF_S3_KEY_FINAL,
+		"Look at the object's access control with the store's own client; "
+		"copy the object by hand and let the order name the copy, then call "
+	"vf_outbox_cancel()."},
+	{KEY, 0, "AclNotKept", VF_S3_KEY_FINAL,
+		"Look at the access control of both objects, and whether the bucket "
+		"blocks public access; set it right by hand, then call "
+	"vf_outbox_retry()."},
+	{KEY, 0, "RowRefused", VF_S3_KEY_PASSING,
+		"Look at the triggers and constraints of orders and sessions: the "
+		"message is theirs. The copy stands; call vf_outbox_retry() when "
+	"they are right."},
+	{KEY, 0, "RowBusy", VF_S3_KEY_PASSING, CURE_LATER},
+
 	{REQUEST, 0, "MfaDelete", VF_S3_BUCKET,
 		"Switch MFA delete off in the bucket, or switch "
 	"voiceframe.s3_delete_versions off: versions then stay under delete "

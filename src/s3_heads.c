@@ -11,7 +11,7 @@
 #include "s3_internal.h"
 
 static void
-start_head(VfS3Client *client, VfS3Head *head)
+start_head(VfS3Client *client, VfS3Look *head)
 {
 	VfS3Exchange *exchange = MemoryContextAllocZero(client->cxt,
 													sizeof(VfS3Exchange));
@@ -35,7 +35,7 @@ static void
 settle_head(VfS3Client *client, VfHttpAnswer *http)
 {
 	VfS3Exchange *exchange = http->tag;
-	VfS3Head   *head = exchange->head;
+	VfS3Look   *head = exchange->head;
 	VfS3XmlDocument doc;
 
 	pfree(exchange);
@@ -58,7 +58,7 @@ settle_head(VfS3Client *client, VfHttpAnswer *http)
 }
 
 bool
-vf_s3_heads(VfS3Client *client, VfS3Head *heads, int n, int concurrency,
+vf_s3_heads(VfS3Client *client, VfS3Look *heads, int n, int concurrency,
 			int64 deadline, VfHttpTick tick, void *arg)
 {
 	int			next = 0;

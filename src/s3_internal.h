@@ -7,7 +7,8 @@
  * s3_delete.c: deletes, many in flight.  s3_versions.c: lists of versions,
  * many in flight.  s3_list.c: lists of objects, the same.  s3_heads.c: HEADs,
  * the same.  s3_uploads.c: the parts of an upload.  s3_probe.c: single
- * requests.  s3_lifecycle.c: the lifecycle document.
+ * requests.  s3_lifecycle.c: the lifecycle document.  s3_copy.c: copies, and
+ * what an object has beside its bytes.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,6 +40,8 @@ typedef struct VfS3Request
 	const char *if_match;		/* an ETag; NULL if none */
 	bool		if_absent;		/* only where no such object is */
 	const char *transition_minimum; /* of a lifecycle; NULL if none */
+	const VfHttpHeader *more;	/* other headers of S3's */
+	int			n_more;
 	size_t		max_answer;		/* 0: the client's */
 	VfS3Checksum checksum;
 	int			timeout_ms;
@@ -55,7 +58,7 @@ typedef struct VfS3Exchange
 	VfS3Delete *batch;
 	VfS3Listing *listing;		/* of versions; then batch is NULL */
 	VfS3Page   *page;			/* of a list; then both are */
-	VfS3Head   *head;			/* then all three are */
+	VfS3Look   *head;			/* then all three are */
 	bool		by_path;
 	char	   *body;
 	size_t		body_len;
@@ -70,6 +73,9 @@ struct VfS3Client
 	VfHttpClient *http;
 	VfS3Address address;
 	char	   *region;
+	char	   *bucket;
+	char	   *expected_owner;
+	bool		request_payer;
 	VfS3Credentials cred;
 	bool		refuses_md5;	/* the store, or the server's own library */
 	bool		refuses_etags;	/* the store knows no condition on a delete */
@@ -130,6 +136,16 @@ extern void vf_s3_clean_message(const char *from, const char *key,
 /* Seconds since 1970 of an HTTP date, and of a date in a list (ISO 8601). */
 extern bool vf_s3_parse_date(const char *text, double *seconds);
 extern bool vf_s3_parse_iso(const char *text, double *seconds);
+
+/* s3_probe.c */
+
+/*
+ * Send a single request and wait for it: the answer, to be freed; NULL, with a
+ * judgement, if none came.
+ */
+extern VfHttpAnswer *vf_s3_exchange(VfS3Client *client, VfS3Request *req,
+									VfHttpTick tick, void *arg,
+									VfS3Answer *answer);
 
 /* s3_list.c */
 

@@ -5,7 +5,7 @@
  *
  * Order of things: text fields, elements, entries, expat's handlers.
  *
- * The reader knows nine documents by the name of their root, and the few
+ * The reader knows ten documents by the name of their root, and the few
  * elements in them that matter; everything else is parsed and ignored.  A
  * name counts without its prefix.  Expat is told that the document is UTF-8
  * whatever it declares, a NUL (UTF-16 has some, and expat would read it) is a
@@ -212,6 +212,8 @@ identify_root(const char *name)
 		return VF_S3_XML_PARTS;
 	if (strcmp(name, "LifecycleConfiguration") == 0)
 		return VF_S3_XML_LIFECYCLE;
+	if (strcmp(name, "CopyObjectResult") == 0)
+		return VF_S3_XML_COPY;
 	if (strcmp(name, "AssumeRoleWithWebIdentityResponse") == 0)
 		return VF_S3_XML_WEB_IDENTITY;
 	if (strcmp(name, "ErrorResponse") == 0)
@@ -305,6 +307,8 @@ is_list(const VfS3XmlReader *reader)
 static Field *
 find_of_object(VfS3XmlReader *reader, Element element)
 {
+	if (reader->doc.root == VF_S3_XML_COPY && reader->depth == 2)
+		return element == ELEMENT_ETAG ? &reader->etag : NULL;
 	if (!is_list(reader) || reader->depth != 3 ||
 		reader->entry == ELEMENT_OTHER)
 		return NULL;
@@ -702,6 +706,11 @@ vf_s3_xml_finish(VfS3XmlReader *reader, VfS3XmlDocument *doc)
 		memcpy(reader->doc.code, reader->code.data, reader->code.len + 1);
 		memcpy(reader->doc.message, reader->message.data,
 			   reader->message.len + 1);
+	}
+	if (reader->doc.root == VF_S3_XML_COPY)
+	{
+		trim(&reader->etag);
+		memcpy(reader->doc.etag, reader->etag.data, reader->etag.len + 1);
 	}
 	trim(&reader->region);
 	trim(&reader->status);

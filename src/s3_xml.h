@@ -58,6 +58,7 @@ typedef enum VfS3XmlRoot
 	VF_S3_XML_UPLOADS,			/* ListMultipartUploadsResult */
 	VF_S3_XML_PARTS,			/* ListPartsResult */
 	VF_S3_XML_LIFECYCLE,		/* LifecycleConfiguration, read elsewhere */
+	VF_S3_XML_COPY,				/* CopyObjectResult */
 	VF_S3_XML_WEB_IDENTITY,		/* AssumeRoleWithWebIdentityResponse */
 	VF_S3_XML_STS_ERROR			/* ErrorResponse */
 } VfS3XmlRoot;
@@ -114,6 +115,7 @@ typedef struct VfS3XmlDocument
 	char		encoding[8];
 	char		next_key[4097];
 	char		next_version[1025];
+	char		etag[128];		/* of a CopyObjectResult */
 	const char *fault;			/* NULL, or what is wrong: a constant */
 } VfS3XmlDocument;
 

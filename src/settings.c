@@ -38,6 +38,7 @@ char	   *vf_s3_proxy;
 int			vf_s3_concurrency;
 bool		vf_s3_delete_versions;
 int			vf_s3_max_attempts;
+bool		vf_promote_by_itself;
 int			vf_scan_interval;
 char	   *vf_orphan_prefixes;
 int			vf_orphan_grace;
@@ -272,6 +273,10 @@ define_bucket(void)
 	define_int("voiceframe.s3_max_attempts",
 			   "Sets how often a key is tried before it is a dead letter.",
 			   &vf_s3_max_attempts, 10, 1, 1000, PGC_SUSET, 0);
+	DefineCustomBoolVariable("voiceframe.promote",
+							 "Sets whether the worker queues copies of paid files by itself.",
+							 NULL, &vf_promote_by_itself, false, PGC_SUSET,
+							 0, NULL, NULL, NULL);
 	define_int("voiceframe.scan_interval",
 			   "Sets how often the worker scans the bucket (0: never).",
 			   &vf_scan_interval, 86400, 0, INT_MAX, PGC_SUSET,

@@ -33,6 +33,7 @@ extern char *vf_s3_proxy;
 extern int	vf_s3_concurrency;
 extern bool vf_s3_delete_versions;
 extern int	vf_s3_max_attempts;
+extern bool vf_promote_by_itself;
 extern int	vf_scan_interval;
 extern char *vf_orphan_prefixes;
 extern int	vf_orphan_grace;

@@ -18,6 +18,7 @@
 #include "drain.h"
 #include "outbox.h"
 #include "preflight.h"
+#include "promote.h"
 #include "sql_rights.h"
 #include "stats.h"
 #include "worker.h"
@@ -35,16 +36,31 @@ leave_drain(int code, Datum database)
 	vf_stats_by_hand(DatumGetObjectId(database), -1);
 }
 
+/* Copies first: they are files that somebody paid for. */
+static void
+run_both(const VfDrainOptions *opt, VfDrainResult *r, VfPromoteResult *copied)
+{
+	VfPromoteOptions copy = {0};
+
+	copy.caller = opt->caller;
+	copy.max_files = opt->max_keys;
+	copy.tick = opt->tick;
+	copy.tick_arg = opt->tick_arg;
+	vf_promote_run(&copy, copied);
+	vf_drain_run(opt, r);
+}
+
 /* While it runs, the worker does not give the lease away when it stops. */
 static void
-run_by_hand(const VfDrainOptions *opt, VfDrainResult *r)
+run_by_hand(const VfDrainOptions *opt, VfDrainResult *r,
+			VfPromoteResult *copied)
 {
 	Datum		database = ObjectIdGetDatum(MyDatabaseId);
 
 	vf_stats_by_hand(MyDatabaseId, 1);
 	PG_ENSURE_ERROR_CLEANUP(leave_drain, database);
 	{
-		vf_drain_run(opt, r);
+		run_both(opt, r, copied);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(leave_drain, database);
 	leave_drain(0, database);
@@ -55,6 +71,7 @@ vf_sql_drain(PG_FUNCTION_ARGS)
 {
 	VfDrainOptions opt = {0};
 	VfDrainResult r;
+	VfPromoteResult copied;
 	int64		waiting;
 
 	vf_sql_require_owner("vf_drain()");
@@ -70,15 +87,22 @@ vf_sql_drain(PG_FUNCTION_ARGS)
 	opt.max_keys = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0);
 	opt.tick = vf_sql_tick;
 	vf_db_open(true);
-	run_by_hand(&opt, &r);
+	run_by_hand(&opt, &r, &copied);
 	waiting = vf_outbox_waiting();
 	vf_db_close();
+	if (copied.run_id != 0)
+		ereport(INFO,
+				(errmsg("copied paid files: %lld copied, %lld to be tried again, %lld dead, %lld cancelled",
+						(long long) copied.counts.confirmed,
+						(long long) copied.counts.again,
+						(long long) copied.counts.dead,
+						(long long) copied.counts.cancelled)));
 	ereport(INFO,
 			(errmsg("drained the outbox: %lld keys confirmed gone, %lld to be tried again, %lld dead, %lld cancelled",
 					(long long) r.counts.confirmed,
 					(long long) r.counts.again, (long long) r.counts.dead,
 					(long long) r.counts.cancelled)));
-	if (r.failing > 0)
+	if (r.failing > 0 || copied.failing > 0)
 		ereport(WARNING,
 				(errmsg("a bucket did not answer as it should"),
 				 errhint("See vf_outbox_stats for the error and its cure; the keys wait.")));

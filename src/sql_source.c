@@ -143,6 +143,11 @@ vf_sql_configure_bucket(PG_FUNCTION_ARGS)
 	opt.path_style = arg_text(fcinfo, 3);
 	opt.profile = arg_text(fcinfo, 4);
 	opt.probe = arg_bool(fcinfo, 5, true);
+	if (PG_NARGS() > 6)			/* before 1.2 there were no more */
+	{
+		opt.expected_owner = arg_text(fcinfo, 6);
+		opt.request_payer = arg_bool(fcinfo, 7, false);
+	}
 	vf_db_open(false);
 	vf_register_bucket(&opt, &report);
 	put_report(fcinfo, &report);

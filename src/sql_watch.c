@@ -144,6 +144,8 @@ state_word(uint32 state)
 			return "draining";
 		case VF_WORKER_SCANNING:
 			return "scanning";
+		case VF_WORKER_COPYING:
+			return "copying";
 		case VF_WORKER_REFUSED:
 			return "waiting";
 	}

@@ -23,6 +23,7 @@ typedef enum VfWorkerState
 	VF_WORKER_PURGING,
 	VF_WORKER_DRAINING,
 	VF_WORKER_SCANNING,
+	VF_WORKER_COPYING,
 	VF_WORKER_REFUSED			/* paused, not adopted, not registered, brake */
 } VfWorkerState;
 

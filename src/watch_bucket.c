@@ -14,20 +14,9 @@
 
 #include "db.h"
 #include "settings.h"
-#include "source.h"
+#include "source_copy.h"
 #include "watch.h"
 
-/* The order's column for the permanent copy of a key column, or NULL. */
-static const char *
-permanent_of(const VfSource *source, const char *column)
-{
-	char	   *name = psprintf("permanent_%s", column);
-
-	for (int i = 0; i < source->orders.nkeys; i++)
-		if (strcmp(source->orders.keys[i].name, name) == 0)
-			return source->orders.keys[i].quoted;
-	return NULL;
-}
 
 /*
  * The references of one column whose object is not there: $1 the bucket, $2
@@ -39,7 +28,7 @@ append_missing(StringInfo buf, const VfSource *source, const VfTable *table,
 			   const VfKeyColumn *column)
 {
 	bool		of_sessions = table == &source->sessions;
-	const char *copy = permanent_of(source, column->name);
+	const char *copy = vf_source_copy_column(source, column->name);
 
 	appendStringInfo(buf, "%s(SELECT %s AS table_name, %s AS column_name,"
 					 " t.%s::pg_catalog.text AS id,"
@@ -128,36 +117,20 @@ vf_watch_missing(VfWatchRow row, void *arg)
 	" FROM {sessions} s JOIN {orders} o ON o.{order_token} = s.{token}" \
 	" LEFT JOIN {vf}.vf_object b ON b.bucket_id = $7" \
 	" AND b.key = s.{column}::pg_catalog.text COLLATE \"C\"" \
-	" WHERE s.{column} <> '' AND coalesce(o.{copy}, '') = '' AND {pays}"
+	" WHERE" VF_SOURCE_AT_RISK
 
 /* The statement over all columns that have a copy's column; NULL: none has. */
 static char *
 at_risk(const VfSource *source)
 {
-	StringInfoData sql;
-	char	   *created = psprintf(source->with_zone[VF_S_CREATED] ? "s.%s" :
-								   "pg_catalog.timezone($8, s.%s)",
-								   source->quoted[VF_S_CREATED]);
+	const VfDbName extra[] = {
+		{"created_at", psprintf(source->with_zone[VF_S_CREATED] ? "s.%s" :
+								"pg_catalog.timezone($8, s.%s)",
+								source->quoted[VF_S_CREATED])},
+		{NULL, NULL}
+	};
 
-	initStringInfo(&sql);
-	for (int i = 0; i < source->sessions.nkeys; i++)
-	{
-		const VfKeyColumn *column = &source->sessions.keys[i];
-		const char *copy = permanent_of(source, column->name);
-		const VfDbName extra[] = {
-			{"column", column->quoted},
-			{"name", quote_literal_cstr(column->name)},
-			{"copy", copy},
-			{"created_at", created},
-			{NULL, NULL}
-		};
-
-		if (copy != NULL)
-			appendStringInfo(&sql, "%s%s", sql.len == 0 ? "" : " UNION ALL ",
-							 vf_db_fill(AT_RISK,
-										vf_rules_names(source, extra)));
-	}
-	return sql.len == 0 ? NULL : sql.data;
+	return vf_source_each_copied(source, AT_RISK, extra);
 }
 
 static void

@@ -44,6 +44,7 @@
 #include "db.h"
 #include "drain.h"
 #include "lease.h"
+#include "promote.h"
 #include "purge.h"
 #include "scan.h"
 #include "settings.h"
@@ -67,6 +68,9 @@
 
 /* The pause after a scan that failed, ms. */
 #define SCAN_PAUSE 3600000
+
+/* How often files are looked for that were not copied, ms. */
+#define PROMOTE_INTERVAL 3600000
 
 /* The pause after an error, ms. */
 #define ERROR_PAUSE 30000
@@ -261,8 +265,38 @@ drain(void)
 	opt.until = next_purge;
 	pg_atomic_write_u32(&slot->state, VF_WORKER_DRAINING);
 	vf_drain_run(&opt, &result);
-	more_to_drain = result.more;
+	more_to_drain |= result.more;
 	pg_atomic_write_u64(&slot->last_drain_at, GetCurrentTimestamp());
+	return true;
+}
+
+/* When files are looked for next. */
+static TimestampTz next_promote = 0;
+
+static bool
+look_for_paid_files(void)
+{
+	VfPromoteQueue opt = {0};
+
+	next_promote = ms_from_now(PROMOTE_INTERVAL);
+	opt.caller = "worker";
+	opt.automatic = true;
+	(void) vf_promote_queue(&opt, NULL, NULL);
+	return true;
+}
+
+static bool
+copy_files(void)
+{
+	VfPromoteOptions opt = {0};
+	VfPromoteResult result;
+
+	opt.caller = "worker";
+	opt.tick = tick;
+	opt.until = next_purge;
+	pg_atomic_write_u32(&slot->state, VF_WORKER_COPYING);
+	vf_promote_run(&opt, &result);
+	more_to_drain |= result.more;
 	return true;
 }
 
@@ -356,6 +390,7 @@ loop(void)
 {
 	TimestampTz next_drain;
 	bool		was_allowed = false;
+	bool		drained;
 
 	for (;;)
 	{
@@ -382,9 +417,12 @@ loop(void)
 				next_purge = purge_due();
 			}
 			more_to_drain = false;
-			next_drain = run_work(drain, "draining the outbox") ?
-				ms_from_now(more_to_drain ? 0 : POLL_INTERVAL) :
-				ms_from_now(ERROR_PAUSE);
+			if (vf_promote_by_itself && GetCurrentTimestamp() >= next_promote)
+				(void) run_work(look_for_paid_files, "looking for paid files");
+			drained = run_work(copy_files, "copying paid files");
+			drained &= run_work(drain, "draining the outbox");
+			next_drain = !drained ? ms_from_now(ERROR_PAUSE) :
+				ms_from_now(more_to_drain ? 0 : POLL_INTERVAL);
 			if (!more_to_drain && GetCurrentTimestamp() >= next_scan &&
 				!run_work(scan, "scanning the bucket"))
 				next_scan = ms_from_now(SCAN_PAUSE);

@@ -44,6 +44,7 @@ sources() {
 	origin) echo "$src/s3_cred_url.c" -lcurl ;;
 	marker) echo "$src/s3_marker.c" ;;
 	lcdoc) echo "$src"/s3_lcdoc{,_rules,_text}.c -lexpat ;;
+	acl) echo "$src/s3_xml_acl.c" -lexpat ;;
 	esac
 }
 
@@ -76,7 +77,7 @@ fuzz() {
 
 failed=0
 running=0
-for name in ${TARGETS:-xml key url sign cred judge json sts origin marker lcdoc}; do
+for name in ${TARGETS:-xml key url sign cred judge json sts origin marker lcdoc acl}; do
 	if [ $running -ge "$(nproc)" ]; then
 		wait -n || failed=1
 		running=$((running - 1))

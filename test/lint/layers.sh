@@ -12,7 +12,7 @@ table='
 8 voiceframe_retention
 7 sql
 6 worker
-5 purge+brake+restore+erase+retain drain+lease+check+scan+lifecycle register orphans watch
+5 purge+brake+restore+erase+retain drain+lease+check+scan+lifecycle+promote register orphans watch
 4 source outbox undo hold lookup inventory shared scanlog lclog runlog bucket sweep preflight
 3 s3+s3_cred
 2 http s3_sign+s3_xml s3_lcdoc
@@ -69,7 +69,7 @@ for file in src/*.[ch]; do check_file "$file"; done |
 	verdict 'includes go down only'
 only 'http knows libcurl' 'curl/|CURL|curl_' 'http(_.*)?\.[ch]'
 only 's3_xml and s3_lcdoc know expat' 'expat\.h|XML_Parse' \
-	's3_(xml|lcdoc)\.[ch]'
+	's3_(xml(_acl)?|lcdoc)\.[ch]'
 only 'db knows SPI' 'executor/spi\.h|SPI_' 'db(_.*)?\.[ch]'
 only 'desks see PG_FUNCTION_ARGS' 'PG_FUNCTION_ARGS|PG_FUNCTION_INFO' \
 	'sql_.*\.[ch]'

@@ -13,6 +13,9 @@
   bucket.py policy BUCKET FILE          put a bucket policy ('-' for stdin)
   bucket.py upload BUCKET KEY BYTES...  begin an upload of parts and leave it;
                                         prints its id
+  bucket.py raw BUCKET JSON             {"method", "key", "query": {}, "headers":
+                                        {}, "body"}; prints {"status",
+                                        "headers", "body"}
 
 Environment: S3_ENDPOINT, S3_KEY, S3_SECRET, S3_REGION (us-east-1), S3_TOKEN,
 S3_CA (a file, for https).  In ls and put-many a backslash in a key is \\\\ and
@@ -21,6 +24,7 @@ a line break \\n, so that a key is always one line.
 import base64
 import hashlib
 import http.client
+import json
 import os
 import queue
 import ssl
@@ -228,6 +232,16 @@ def lifecycle(client, bucket, name):
                     hashlib.md5(body).digest()).decode()})
 
 
+def raw(client, bucket, words):
+    given = json.loads(words)
+    path = '/' + bucket + ('/' + given['key'] if given.get('key') else '')
+    status, headers, body = client.request(
+        given.get('method', 'GET'), path, sorted(given.get('query', {}).items()),
+        given.get('body', '').encode(), given.get('headers', {}))
+    print(json.dumps({'status': status, 'body': body.decode('utf-8', 'replace'),
+                      'headers': {n.lower(): v for n, v in headers.items()}}))
+
+
 def main(argv):
     sys.stdin.reconfigure(newline='\n')     # a CR in a key is a CR
     if len(argv) < 2:
@@ -268,6 +282,8 @@ def main(argv):
         lifecycle(client, bucket, rest[0] if rest else None)
     elif verb == 'policy':
         policy(client, bucket, rest[0])
+    elif verb == 'raw':
+        raw(client, bucket, rest[0])
     else:
         raise SystemExit(__doc__)
     return 0

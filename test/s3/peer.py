@@ -15,7 +15,8 @@ DIR/port, control_port and pid appear when it listens; port 0 is any free one.
 DIR/journal has lines of JSON, written before the next step is done:
 
   {"phase": "before", "id", "time", "conn", "verb", "bucket", "key", "query",
-   "bytes" (of the body), "size" (of all), "keys" (of a ?delete)}
+   "bytes" (of the body), "size" (of all), "keys" (of a ?delete), "amz": its
+   x-amz-* headers, but for date, digest and token}
   {"phase": "after", "id", "time", "verdict": status, "code", "acted", "fault"}
   {"phase": "sent", "id", "time", "bytes",
    "how": "sent", "cut", "gone", "stalled", "request cut"}
@@ -53,6 +54,7 @@ MAX_READ = 8 * 1024 * 1024              # read and refused, not cut off
 PIECE = 64 * 1024                       # of a flood
 REDIRECTS = {301: 'PermanentRedirect', 302: 'Redirect', 303: 'SeeOther',
              307: 'TemporaryRedirect', 308: 'PermanentRedirect'}
+UNTOLD = ('x-amz-date', 'x-amz-content-sha256', 'x-amz-security-token')
 GARBAGE = b'\x00\xffthis is {not} <xml at all\r\n' * 4
 
 
@@ -272,6 +274,8 @@ class Peer:
         request.note_keys()
         fault = self.script.take(request)
         fields = {'keys': request.keys} if request.keys is not None else {}
+        fields['amz'] = {n: request.header(n) for n in request.headers
+                         if n.startswith('x-amz-') and n not in UNTOLD}
         self.note('before', number, conn=connection, verb=request.method,
                   bucket=request.bucket, key=request.key,
                   query=request.target.partition('?')[2],
@@ -542,7 +546,8 @@ class Peer:
                     self.store.age(value)
             elif name in ('clock', 'region', 'secret', 'key', 'token', 'md5',
                           'too_large', 'max_body', 'rate', 'page',
-                          'conditions', 'lifecycle'):
+                          'conditions', 'lifecycle', 'acls', 'keeps_acls',
+                          'demand'):
                 setattr(self.store, name, value)
             else:
                 raise ValueError('cannot set ' + name)

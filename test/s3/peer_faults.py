@@ -5,9 +5,10 @@ A fault is a JSON object.  The first one in the list that matches a request
 and is not used up applies to it; so faults without "match" happen in order.
 
   name     what `release` and `held` call it
-  match    {"verb": "POST", "query": "delete", "bucket": B, "key": PREFIX};
-           "key" is the object's, or any of those in a ?delete; "without"
-           names a parameter that the query has not
+  match    {"verb": "POST", "query": "delete", "bucket": B, "key": PREFIX,
+           "copy": true}; "key" is the object's, or any of those in a ?delete;
+           "without" names a parameter that the query has not; "copy": it has a
+           copy's source
   skip     let that many matching requests pass first (0)
   times    how many it applies to (1); 0 for ever
 
@@ -79,6 +80,8 @@ class Fault(dict):
                 and match.get('bucket', request.bucket) == request.bucket
                 and ('query' not in match or match['query'] in request.query)
                 and match.get('without') not in request.query
+                and match.get('copy', False) <= bool(
+                    request.header('x-amz-copy-source'))
                 and ('key' not in match
                      or any(k.startswith(match['key']) for k in keys)))
 

@@ -14,6 +14,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 import peer_lifecycle
+import peer_copy
 import sigv4
 
 MAX_BODY = 1024 * 1024
@@ -136,6 +137,7 @@ class Bucket:
         self.mfa_delete = False
         self.locked = set()             # (key, version) under retention
         self.uploads = []               # [key, id, class, sizes of parts]
+        self.extras = {}                # key -> see peer_copy.py
 
     @staticmethod
     def tell(*change):
@@ -165,6 +167,7 @@ class Bucket:
 
     def push(self, key, body, now):
         self.tell('push', key, body, now)
+        self.extras.pop(key, None)
         self.serial += 1
         vid = 'v%06d' % self.serial if self.versioning == 'Enabled' else 'null'
         etag = '' if body is None else hashlib.md5(body).hexdigest()
@@ -207,6 +210,9 @@ class Store:
         self.page = 1000                # versions on a page of their list
         self.conditions = 'honour'      # or 'ignore', or 'refuse'
         self.lifecycle = 'bucket'       # see peer_lifecycle.py
+        self.acls = 'on'                # or 'off', or 'none': unknown
+        self.keeps_acls = True
+        self.demand = {}                # headers of every request
         self.lock = threading.Lock()
         self.watch = lambda name, bucket: bucket    # sees each new bucket
 
@@ -222,8 +228,11 @@ class Store:
     def answer(self, request, fault):
         """Check everything, act, answer.  fault may bend a ?delete."""
         try:
-            self.check_signature(request)
-            self.check_body(request)
+            if request.header('authorization') or \
+                    not peer_copy.may_read(self, request):
+                self.check_signature(request)
+                self.check_body(request)
+                peer_copy.check_demands(self, request)
             with self.lock:
                 return self.act(request, fault)
         except Refusal as r:
@@ -390,12 +399,12 @@ class Store:
     def act_on_object(self, bucket, request):
         if len(order(request.key)) > MAX_KEY_BYTES:
             raise Refusal(400, 'KeyTooLongError')
+        answer = peer_copy.act(self, bucket, request)
+        if answer:
+            return answer
         if request.method == 'PUT':
             self.check_conditions(bucket, request)
-            vid = bucket.push(request.key, request.body, self.now())
-            return Answer(200, headers={
-                'ETag': '"%s"' % hashlib.md5(request.body).hexdigest(),
-                **({'x-amz-version-id': vid} if bucket.versioning else {})})
+            return peer_copy.put(self, bucket, request)
         if request.method == 'DELETE':
             match = request.header('if-match')
             if match and self.conditions == 'refuse':
@@ -420,6 +429,7 @@ class Store:
         return Answer(200, found[2], {
             'ETag': '"%s"' % found[1], 'Content-Type': 'binary/octet-stream',
             'Last-Modified': http_date(found[3]),
+            **peer_copy.extras(bucket, request.key)['headers'],
             **({'x-amz-version-id': found[0]} if bucket.versioning else {})})
 
     def check_conditions(self, bucket, request):

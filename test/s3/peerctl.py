@@ -22,6 +22,8 @@
                            "page": versions on a page of their list,
                            "conditions": "honour|ignore|refuse", of a PUT or
                            a DELETE,
+                           "acls": "on|off|none", "keeps_acls": BOOLEAN,
+                           "demand": {header of every request: value},
                            "age": seconds that every object grows older,
                            "tls": [certificate, key] shown from now on}
   cat BUCKET KEY           an object's bytes, asking nobody's leave

@@ -42,6 +42,9 @@ package VfTest;
 #                                         there is none (one at most)
 #   $store->grow_old(SECONDS)             all objects are that much older: 1000
 #                                         makes a lease stale
+#   $store->raw('b', { method, key, query, headers, body })   a signed request:
+#                                         { status, headers, body }
+#   $store->anonymous('key')              what anybody gets: '200 bytes', '403'
 #   my $dir = make_certificates()         what s3/tls.sh makes, for '--tls'
 #
 # All that was started is stopped at the end, by its pid.  $root is test/.
@@ -298,6 +301,27 @@ sub grow_old
 {
 	my ($self, $seconds) = @_;
 	return $self->ctl('set', encode_json({ age => $seconds }));
+}
+
+# Any request, signed: raw('voiceframe', { method => 'PUT', key => 'k' }); its
+# answer as a hash.
+sub raw
+{
+	my ($self, $bucket, $request) = @_;
+	return decode_json($self->bucket('', 'raw', $bucket, encode_json($request)));
+}
+
+# What anybody gets: "200 the bytes", or "403".
+sub anonymous
+{
+	my ($self, $key, $bucket) = @_;
+	delete local @ENV{ grep { /_proxy$/i } CORE::keys %ENV };
+	$bucket //= 'voiceframe';
+	my $path = $key =~ s/([^A-Za-z0-9\/._~-])/sprintf('%%%02X', ord($1))/ger;
+	my $answer = HTTP::Tiny->new(timeout => 60)
+	  ->get("$self->{endpoint}/$bucket/$path");
+	return $answer->{success} ? "$answer->{status} $answer->{content}" :
+	  $answer->{status};
 }
 
 # The database

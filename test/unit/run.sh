@@ -65,6 +65,7 @@ build_and_run test_cred "$here/test_cred.c" "$src/s3_cred_parse.c" \
 build_and_run test_cred_json -DFRONTEND "$here/test_cred_json.c" \
 	"$src/s3_cred_json.c" "$src/s3_cred_parse.c" "${pg_libs[@]}"
 build_and_run test_marker "$here/test_marker.c" "$src/s3_marker.c"
+build_and_run test_acl "$here/test_acl.c" "$src/s3_xml_acl.c" -lexpat
 build_and_run test_class "$here/test_class.c" "$src/s3_class.c" \
 	"$src/s3_name.c" "$src"/s3_xml{,_write}.c -lexpat
 

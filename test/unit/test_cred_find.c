@@ -774,7 +774,8 @@ test_refused(void)
 	static const char *const refused[] = {
 		"ExpiredToken", "InvalidToken", "InvalidAccessKeyId"
 	};
-	VfS3Target	target = {"http://127.0.0.1:1", "bkt", "r", VF_S3_PATH_AUTO};
+	VfS3Target	target = {"http://127.0.0.1:1", "bkt", "r", VF_S3_PATH_AUTO, NULL,
+	false};
 	VfHttpOptions options = {0};
 	VfS3Client *s3;
 	size_t		i;

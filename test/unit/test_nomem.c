@@ -383,7 +383,8 @@ vf_http_free(VfHttpAnswer *answer)
 static bool
 delete_two(void)
 {
-	VfS3Target	target = {"https://s3.test", "bkt", "r", VF_S3_PATH_AUTO};
+	VfS3Target	target = {"https://s3.test", "bkt", "r", VF_S3_PATH_AUTO, NULL,
+	false};
 	VfS3Credentials cred = {"AKID", "very-secret", NULL, 0, "test"};
 	VfHttpOptions options = {0};
 	VfS3Client *client = vf_s3_open(NULL, &target, &cred, &options);
@@ -409,6 +410,7 @@ delete_two(void)
 		CHECK(batch.answer.code[0] != '\0');
 	vf_s3_close(client);
 	free(client->region);
+	free(client->bucket);
 	free(client->http);
 	free(client);
 	return met;

@@ -135,7 +135,8 @@ vf_http_free(VfHttpAnswer *answer)
 static VfS3Client *
 open_client(const char *endpoint)
 {
-	VfS3Target	target = {endpoint, "bkt", "eu-west-1", VF_S3_PATH_AUTO};
+	VfS3Target	target = {endpoint, "bkt", "eu-west-1", VF_S3_PATH_AUTO, NULL,
+	false};
 	VfS3Credentials cred = {"AKID", "very-secret", NULL, 0, "test"};
 	VfHttpOptions options = {0};
 
@@ -151,6 +152,7 @@ close_client(VfS3Client *client)
 {
 	vf_s3_close(client);
 	free(client->region);
+	free(client->bucket);
 	free(client->http);
 	free(client);
 }
@@ -803,7 +805,8 @@ test_interleaved(void)
 static void
 test_client(void)
 {
-	VfS3Target	target = {"http://[::1]", "bkt", "r", VF_S3_PATH_NEVER};
+	VfS3Target	target = {"http://[::1]", "bkt", "r", VF_S3_PATH_NEVER, NULL,
+	false};
 	VfS3Credentials cred = {"A", "S", NULL, 0, "test"};
 	VfS3Credentials fresh = {"NEWKEY", "S", "tok-en", 0, "test"};
 	VfHttpOptions options = {0};
