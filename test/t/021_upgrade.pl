@@ -105,15 +105,24 @@ INSERT INTO vf_put_off (session_id, look_at) VALUES ('x', now());};
 
 my @tables = qw(vf_source vf_bucket vf_outbox vf_run vf_sweep vf_put_off);
 my @new_columns = qw(lost_history marker_id generation adopted not_before
-	claimed_at undo_batch orphan_scan restored objects batch_keys batch_bytes);
+	claimed_at undo_batch restored objects batch_keys batch_bytes);
+# A column of a run is called kind, too.
+my %newer_columns = (
+	vf_bucket => [qw(id expected_owner request_payer)],
+	vf_outbox => [qw(orphan_scan kind copy_to copy_session copy_order copy_column
+		copy_keep)]);
+
+sub without
+{
+	return join('', map { " - '$_'" } @_);
+}
 
 sub contents_of_10
 {
 	my ($db) = @_;
-	my $less = join(' - ', map { "'$_'" } @new_columns);
 	return join("\n", map {
-			my $id = $_ eq 'vf_bucket' ? " - 'id'" : '';
-			sql($node, "SELECT string_agg('$_ ' || (to_jsonb(t) - $less$id)::text,
+			my $less = without(@new_columns, @{ $newer_columns{$_} // [] });
+			sql($node, "SELECT string_agg('$_ ' || (to_jsonb(t)$less)::text,
 				E'\\n' ORDER BY to_jsonb(t)::text) FROM $_ t", $db)
 		} @tables);
 }
@@ -371,8 +380,8 @@ sql($node, q{
 my @of_11 = qw(vf_undo_batch vf_undo vf_hold vf_lookup vf_pace vf_outbox);
 my $of_11 = sub {
 	return join("\n", map {
-			sql($node, "SELECT to_jsonb(x) - 'orphan_scan' FROM $_ x
-				ORDER BY x::text", 'of_11')
+			my $less = without(@{ $newer_columns{$_} // [] });
+			sql($node, "SELECT to_jsonb(x)$less FROM $_ x ORDER BY 1", 'of_11')
 		} @of_11);
 };
 my $had = $of_11->();
