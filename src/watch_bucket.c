@@ -330,6 +330,12 @@ vf_watch_orphans(VfWatchRow row, void *arg)
 	prefixes = vf_watch_orphan_prefixes(DatumGetInt32(args.values[0]), &n);
 	vf_db_arg_texts(&args, prefixes, n);
 	vf_db_enter_owner(&section, source->sessions.owner);
+
+	/*
+	 * Right after a scan nothing is known of what it wrote.  Whoever then
+	 * expects a row or two goes through all references for each object.
+	 */
+	vf_db_set("enable_nestloop", "off");
 	vf_db_each(psprintf("SELECT b.key, b.bytes, b.storage_class, b.modified,"
 						" (SELECT s.started_at FROM %s.vf_scan s"
 						" WHERE s.id >= b.scan_id AND s.bucket_id = $1"
