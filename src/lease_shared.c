@@ -282,9 +282,13 @@ check_bucket(VfS3Client *client, const VfBucket *bucket, VfHttpTick tick,
 	VfSource   *source = NULL;
 	ErrorData  *error;
 	VfS3Answer	answer;
+	bool		active;
+	bool		paused;
 
 	if (!vf_source_is_whole())
 		return pstrdup("this database is a copy until vf_adopt()");
+	if (vf_source_flags(&active, &paused) && paused)
+		return pstrdup("purging and draining are paused in this database");
 	if (!bucket->probe || bucket->probed)
 		return NULL;
 	error = vf_db_try(load_source, &source);
@@ -303,27 +307,57 @@ check_bucket(VfS3Client *client, const VfBucket *bucket, VfHttpTick tick,
 	return psprintf("%s: %s", answer.code, answer.message);
 }
 
-/* NULL, or why other databases do not know of this one. */
+/* NULL, or why the marker could not be written. */
+static char *
+take_marker(VfS3Client *client, const VfBucket *bucket, VfHttpTick tick,
+			void *arg)
+{
+	VfS3Answer	answer;
+
+	switch (vf_lease_hold(client, bucket, 0, tick, arg, &answer))
+	{
+		case VF_LEASE_OURS:
+			return NULL;
+		case VF_LEASE_UNGUARDED:
+			return pstrdup("the right to write it is missing");
+		default:
+			return psprintf("%s: %s", answer.code, answer.message);
+	}
+}
+
+/*
+ * NULL, or why other databases do not know of this one.  A marker that says
+ * what it should is left as it is, however old: only a drain has to hold the
+ * lease, and a scan in a copy must take nothing from its original.
+ */
 static char *
 make_known(VfS3Client *client, const VfBucket *bucket, VfHttpTick tick,
 		   void *arg)
 {
+	VfLeaseAttempt *a = palloc(sizeof(VfLeaseAttempt));
 	VfS3Answer	answer;
-	char	   *reason = check_bucket(client, bucket, tick, arg);
+	char	   *reason;
 
+	vf_lease_begin(a, client, bucket, tick, arg, &answer);
+	vf_lease_declare(&a->self);
 	vf_db_commit();
-	if (reason == NULL)
+	vf_db_assert_idle("the look at our own marker");
+	if (vf_lease_read(a, REQUEST_TIMEOUT) && a->found.readable &&
+		vf_s3_marker_same_database(&a->found.marker, &a->self) &&
+		vf_lease_is_declared(a))
 	{
-		switch (vf_lease_hold(client, bucket, 0, tick, arg, &answer))
-		{
-			case VF_LEASE_OURS:
-				return NULL;
-			case VF_LEASE_UNGUARDED:
-				reason = pstrdup("the right to write it is missing");
-				break;
-			default:
-				reason = psprintf("%s: %s", answer.code, answer.message);
-		}
+		if (!is_foreign(&a->found, &a->self))
+			return NULL;
+		reason = pstrdup("LeaseHeldElsewhere: another start of this server, or a copy of it, wrote it in the last 15 minutes");
+	}
+	else
+	{
+		reason = check_bucket(client, bucket, tick, arg);
+		vf_db_commit();
+		if (reason == NULL)
+			reason = take_marker(client, bucket, tick, arg);
+		if (reason == NULL)
+			return NULL;
 	}
 	return psprintf("This database's own marker is not in the bucket, by which others would know of it: %s",
 					reason);

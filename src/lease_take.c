@@ -104,9 +104,8 @@ vf_lease_declare(VfS3Marker *self)
 	declare(self, vf_orphan_prefixes);
 }
 
-/* Does the marker say of our prefixes what we would say? */
-static bool
-is_declared(const VfLeaseAttempt *a)
+bool
+vf_lease_is_declared(const VfLeaseAttempt *a)
 {
 	return a->found.marker.has_prefixes &&
 		strcmp(a->found.marker.prefixes, a->self.prefixes) == 0;
@@ -369,7 +368,7 @@ vf_lease_attempt(VfLeaseAttempt *a)
 							   a->adopted))
 	{
 		case VF_S3_MARKER_OURS:
-			if (!is_young(a) || !is_declared(a))
+			if (!is_young(a) || !vf_lease_is_declared(a))
 				return take(a, !a->found.has_age ||
 							a->found.age * 1000 >= VF_LEASE_LIMIT);
 			trust(a, &before);

@@ -73,6 +73,9 @@ extern bool vf_lease_read(VfLeaseAttempt *a, int timeout_ms);
  */
 extern void vf_lease_declare(VfS3Marker *self);
 
+/* Does the marker that was read say of them what self does? */
+extern bool vf_lease_is_declared(const VfLeaseAttempt *a);
+
 /*
  * The condition that the marker is the one with the given ETag, or that there
  * is none.  etag is room for one, and lives as long as the condition.

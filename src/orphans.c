@@ -140,6 +140,18 @@ about_orphans(const VfSource *source, const char *select, const char *rest)
 	return vf_db_fill(psprintf("%s%s%s", select, ORPHANS, rest), names);
 }
 
+/*
+ * Enter the section that asks for orphans.  Right after a scan nothing is known
+ * of what it wrote, and whoever then expects a row or two goes through all
+ * references for each object.
+ */
+static void
+enter(const VfSource *source, VfDbSection *section)
+{
+	vf_db_enter_owner(section, source->sessions.owner);
+	vf_db_set("enable_nestloop", "off");
+}
+
 void
 vf_orphans_find(VfDbRow row, void *arg)
 {
@@ -158,7 +170,7 @@ vf_orphans_find(VfDbRow row, void *arg)
 		return;
 	}
 	arg_prefixes(&args, WARNING);
-	vf_db_enter_owner(&section, source->sessions.owner);
+	enter(source, &section);
 	vf_db_each(about_orphans(source,
 							 "SELECT b.key, b.bytes, b.storage_class,"
 							 " b.modified, (SELECT s.started_at"
@@ -313,7 +325,7 @@ count_orphans(const VfSource *source, const VfDbArgs *args,
 {
 	VfDbSection section;
 
-	vf_db_enter_owner(&section, source->sessions.owner);
+	enter(source, &section);
 	result->n = (int) vf_db_run(about_orphans(source,
 											  "SELECT x.prefix,"
 											  " pg_catalog.count(*),"
@@ -371,7 +383,7 @@ queue(const VfSource *source, const VfDbArgs *scans, int max_objects,
 
 	vf_outbox_pack_orphans(c.pack, DatumGetInt64(scans->values[1]));
 	vf_db_arg(&args, INT4OID, Int32GetDatum(max_objects));
-	vf_db_enter_owner(&section, source->sessions.owner);
+	enter(source, &section);
 	vf_db_each(about_orphans(source, "SELECT " PREFIX_OF ", b.key",
 							 " ORDER BY b.key LIMIT $5"), &args, collect, &c);
 	vf_db_leave(&section);

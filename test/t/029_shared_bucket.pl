@@ -272,6 +272,25 @@ put($text =~ s/^generation: .*/generation: 0/mr, $mine);
 pass(1);
 scan('voiceframe');
 is(orphans('voiceframe'), $all, 'and in ours again');
+$text = text_of('voiceframe');
+put($text =~ s/^start: .*/start: 0f/mr, $mine);
+scan('voiceframe');
+is(orphans('voiceframe'), '', 'P8: a copy of these files lives elsewhere');
+like(said('voiceframe'), qr/LeaseHeldElsewhere: another start/, 'P10: it says so');
+pass(1);
+$text = text_of('voiceframe');
+scan('voiceframe');
+is(orphans('voiceframe'), $all, 'until it has not been heard of for long enough');
+is(text_of('voiceframe'), $text, 'P8: a scan takes nothing from it all the same');
+remove($mine);
+sql($node, q{SELECT vf_pause('test')});
+scan('voiceframe');
+unlike($peer->ctl('ls', 'voiceframe'), qr/\Q$mine\E/,
+	'P8: while paused it writes nothing either');
+like(said('voiceframe'), qr/own marker is not in the bucket.*paused/s, 'P10: and says so');
+sql($node, 'SELECT vf_resume()');
+scan('voiceframe');
+is(orphans('voiceframe'), $all, 'and then it does');
 
 # ---- who may not read, list or write is told nothing
 
@@ -295,6 +314,7 @@ foreach my $what (sort keys %faults)
 {
 	my ($words, $fault) = @{ $faults{$what} };
 	pass(1);
+	remove($mine) if $what eq 'write';
 	$peer->faults({ times => 0, %$fault });
 	scan('voiceframe');
 	is(orphans('voiceframe'), '', "P3: who cannot $what has no orphans");
