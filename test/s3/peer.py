@@ -538,7 +538,7 @@ class Peer:
                     self.store.age(value)
             elif name in ('clock', 'region', 'secret', 'key', 'token', 'md5',
                           'too_large', 'max_body', 'rate', 'page',
-                          'conditions', 'lifecycle'):
+                          'conditions', 'lifecycle', 'lifecycle_lag'):
                 setattr(self.store, name, value)
             else:
                 raise ValueError('cannot set ' + name)

@@ -204,6 +204,7 @@ class Store:
         self.page = 1000                # versions on a page of their list
         self.conditions = 'honour'      # or 'ignore', or 'refuse'
         self.lifecycle = 'bucket'       # see peer_lifecycle.py
+        self.lifecycle_lag = 0
         self.lock = threading.Lock()
         self.watch = lambda name, bucket: bucket    # sees each new bucket
 
