@@ -16,12 +16,16 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/timestamp.h"
 
 #include "db.h"
 #include "errors.h"
 #include "lifecycle_internal.h"
+#include "wake.h"
+
+/* How often we look for a change that a store shows late, ms. */
+#define LOOK_INTERVAL 250
 
 /* ---- the difference ---- */
 
@@ -143,6 +147,29 @@ is_kept(const VfLcChange *change, const VfLcFound *back)
 	return vf_lifecycle_yes(vf_s3_lcdoc_same(change->next, back->doc, true));
 }
 
+/*
+ * Read what was written.  AWS may show for a while what was there before: as
+ * long as that is all that is seen, it is looked again.  False if there is no
+ * answer.
+ */
+static bool
+read_back(const VfLcJob *job, int64 deadline, const VfLcDoc *stale,
+		  VfLcFound *back, VfS3Answer *answer)
+{
+	for (;;)
+	{
+		int64		left = deadline - vf_s3_clock_ms();
+
+		if (!vf_lifecycle_try_read(job, (int) Max(left, 1), back, answer))
+			return false;
+		if (stale == NULL || left <= LOOK_INTERVAL ||
+			!vf_lifecycle_yes(vf_s3_lcdoc_same(back->doc, stale, true)))
+			return true;
+		vf_wake_wait_until(GetCurrentTimestamp() +
+						   LOOK_INTERVAL * INT64CONST(1000), NULL);
+	}
+}
+
 static void
 keep_document(const VfLcJob *job, const VfLcChange *change)
 {
@@ -246,7 +273,7 @@ put_back(const VfLcJob *job, const VfLcFound *back)
 
 	write_document(job, job->found.doc, job->found.answer.minimum,
 				   &back->answer, last_time_left(job), &answer);
-	return vf_lifecycle_try_read(job, last_time_left(job), &after, &answer) &&
+	return read_back(job, job->last_deadline, back->doc, &after, &answer) &&
 		vf_lifecycle_yes(vf_s3_lcdoc_same(after.doc, job->found.doc, true));
 }
 
@@ -284,6 +311,16 @@ refuse_unwritten(const VfS3Answer *answer)
 					 vf_s3_cure(answer->code))));
 }
 
+/* The store says yes and shows no. */
+static void
+warn_stale(void)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+			 errmsg("the store took the lifecycle rules and still shows those from before"),
+			 errhint("Some stores show a change late: look with vf_s3_lifecycle_status() in a minute.")));
+}
+
 static void
 warn_unknown(const VfS3Answer *answer)
 {
@@ -303,12 +340,16 @@ write_and_look(VfLcJob *job, const VfLcChange *change)
 	VfS3Answer	written;
 	VfS3Answer	answer;
 	VfLcFound	back;
+	bool		refused;
 
 	write_document(job, change->next, change->minimum, &job->found.answer,
 				   vf_lifecycle_time_left(job), &written);
-	if (!vf_lifecycle_try_read(job, last_time_left(job), &back, &answer))
+	refused = written.class != VF_S3_OK &&
+		(written.status != 0 || !written.uncertain);
+	if (!read_back(job, Max(job->deadline, vf_s3_clock_ms() + LOOK_INTERVAL),
+				   refused ? NULL : job->found.doc, &back, &answer))
 	{
-		if (written.class != VF_S3_OK && !written.uncertain)
+		if (refused && !written.uncertain)
 			refuse_unwritten(&written);
 		warn_unknown(written.class != VF_S3_OK ? &written : &answer);
 		return VF_LC_UNKNOWN;
@@ -318,10 +359,14 @@ write_and_look(VfLcJob *job, const VfLcChange *change)
 		job->found = back;
 		return VF_LC_DONE;
 	}
-	if (vf_lifecycle_yes(vf_s3_lcdoc_same(back.doc, job->found.doc, true)) &&
-		written.class != VF_S3_OK)
+	if (!vf_lifecycle_yes(vf_s3_lcdoc_same(back.doc, job->found.doc, true)))
+		refuse_altered(job, change, &back);
+	else if (refused)
 		refuse_unwritten(&written);
-	refuse_altered(job, change, &back);
+	else if (written.class != VF_S3_OK)
+		warn_unknown(&written);
+	else
+		warn_stale();
 	return VF_LC_UNKNOWN;
 }
 

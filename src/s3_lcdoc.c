@@ -125,7 +125,7 @@ vf_s3_lcdoc_add(VfLcDoc *doc, VfLcNode *parent, const char *name,
 		return NULL;
 	if (name != NULL)
 		node->name = vf_s3_lcdoc_copy(doc, name, strlen(name));
-	else
+	else if (text != NULL)
 		node->text = vf_s3_lcdoc_copy(doc, text, strlen(text));
 	if (node->name == NULL && node->text == NULL)
 		return NULL;

@@ -32,7 +32,7 @@ add(Buffer *b, const char *text, size_t len)
 {
 	if (b->failed)
 		return;
-	if (b->len + len + 1 > b->size)
+	if (b->data == NULL || b->len + len + 1 > b->size)
 	{
 		size_t		size = (b->len + len + 1) * 2;
 		char	   *grown = realloc(b->data, size);

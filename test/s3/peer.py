@@ -546,8 +546,8 @@ class Peer:
                     self.store.age(value)
             elif name in ('clock', 'region', 'secret', 'key', 'token', 'md5',
                           'too_large', 'max_body', 'rate', 'page',
-                          'conditions', 'lifecycle', 'acls', 'keeps_acls',
-                          'demand'):
+                          'conditions', 'lifecycle', 'lifecycle_lag',
+                          'acls', 'keeps_acls', 'demand'):
                 setattr(self.store, name, value)
             else:
                 raise ValueError('cannot set ' + name)

@@ -14,6 +14,9 @@ Store.lifecycle is how the store behaves:
             versions are MalformedXML
   careless  as know, but of what it is sent it keeps no Filter and no element
             named New...
+
+Store.lifecycle_lag is how many GETs still show what was there before the last
+change.
 """
 import re
 import xml.etree.ElementTree as ElementTree
@@ -77,11 +80,14 @@ def serve(store, bucket, request, lists):
         return None
     found = getattr(bucket, 'lifecycle', None)
     if method == 'GET':
+        if store.lifecycle_lag > 0 and hasattr(bucket, 'lifecycle_before'):
+            store.lifecycle_lag -= 1
+            found = bucket.lifecycle_before
         if not found:
             return 404, 'NoSuchLifecycleConfiguration', '', b'', {}
         return 200, '', '', found[0], {MINIMUM: found[1]} if found[1] else {}
     if method == 'DELETE':
-        bucket.lifecycle = None
+        bucket.lifecycle_before, bucket.lifecycle = found, None
         return 204, '', '', b'', {}
     return put(store, bucket, request)
 
@@ -103,5 +109,6 @@ def put(store, bucket, request):
             return 400, 'MalformedXML', 'unknown element', b'', {}
     if store.lifecycle == 'careless':
         body = careless(body)
+    bucket.lifecycle_before = getattr(bucket, 'lifecycle', None)
     bucket.lifecycle = (body, request.header(MINIMUM))
     return 200, '', '', b'', {}

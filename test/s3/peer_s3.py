@@ -213,6 +213,7 @@ class Store:
         self.acls = 'on'                # or 'off', or 'none': unknown
         self.keeps_acls = True
         self.demand = {}                # headers of every request
+        self.lifecycle_lag = 0
         self.lock = threading.Lock()
         self.watch = lambda name, bucket: bucket    # sees each new bucket
 

@@ -347,6 +347,63 @@ is( sql($node, qq{SELECT change, changed_by = session_user,
 		WHERE id > $kept}),
 	'apply|t|t', 'P10: what was there is kept, and who changed it');
 
+# A store that shows a change late, and one that never shows it.
+$peer->post('/set', { lifecycle_lag => 0 });
+
+asked();
+sub late
+{
+	my ($lag, $arguments) = @_;
+	$peer->faults({ name => 'late', hold => 1,
+			match => { query => 'lifecycle', verb => 'PUT' } });
+	my $late = session($node);
+	$late->tell("SELECT rule, action FROM vf_s3_lifecycle_apply($arguments, dry_run => false)");
+	wait_for(sub { $peer->ctl('held') =~ /late/ }, 'the PUT');
+	$peer->post('/set', { lifecycle_lag => $lag });
+	$peer->post('/release', 'late');
+	my $said = $late->ask('SELECT 1');
+	$late->quit;
+	$peer->post('/set', { lifecycle_lag => 0 });
+	return $said;
+}
+$out = late(2, 'pdf_previews => true');
+like($out, qr/previews\|add/, 'what a store shows late is waited for');
+unlike($out, qr/WARNING|ERROR/, 'without a word');
+is(asked(), 'GET GET PUT GET GET GET', 'by looking again');
+like(late(1000, 'pdf_previews => false'), qr/still shows those from before/,
+	'what it does not show in time is not known');
+is(asked() =~ /PUT.*PUT/ ? 'put back' : 'left', 'left', 'and is left alone');
+is(status(), 'permanent in place, temp in place', 'status shows it in the end');
+
+# 10 seconds are the limit (P5), and a person can cancel.
+$peer->faults({ name => 'stall', stall => 1, match => { query => 'lifecycle' } });
+like(call(q{SET statement_timeout = '500ms'; SELECT * FROM vf_s3_lifecycle_status()}),
+	qr/canceling statement/, 'P5: a cancel ends it');
+$peer->faults({ name => 'stall', stall => 1, times => 0, match => { query => 'lifecycle' } });
+my $began = time;
+like(call(q{SELECT * FROM vf_s3_lifecycle_apply(dry_run => false)}), qr/Timeout/,
+	'P5: a store that does not answer is not waited for');
+cmp_ok(time - $began, '<=', 11, 'P5: for more than 10 seconds');
+$peer->ctl('clear');
+
+# What cannot be written cannot be noted; other encodings; who may.
+like(call('BEGIN READ ONLY; SELECT count(*) FROM vf_s3_lifecycle_status()'), qr/^\d+$/,
+	'status works in a read-only transaction');
+$node->safe_psql('postgres', q{CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0});
+make_sample($node, n => 1, db => 'latin');
+sql($node, 'DELETE FROM orders; DELETE FROM sessions', 'latin');
+configure($node, $peer, db => 'latin');
+my $strange = rules("<Rule><ID>\x{c3}\x{a9}\x{e2}\x{82}\x{ac}</ID><Filter><Prefix>\x{e2}\x{82}\x{ac}"
+	  . '</Prefix></Filter><Status>Enabled</Status><Expiration><Days>9</Days></Expiration></Rule>');
+utf8::decode($strange);
+document($strange);
+$out = (VfTest::call($node, 'latin', q{SELECT rule, before FROM
+	vf_s3_lifecycle_apply('none', false, accept_loss => 0)}))[1];
+like($out, qr/\?\?.*&#8364;/, 'P6: letters that the database does not know are references');
+like(document(), qr/\x{20ac}/, 'and stay what they are in the bucket');
+document(undef);
+call('SELECT * FROM vf_s3_lifecycle_apply(dry_run => false)');
+
 # ---- what is still needed (P3)
 
 apply(q{pdf_previews => false, dry_run => false});
