@@ -128,6 +128,14 @@ note_failure(Promote *p, const VfBucket *bucket, const VfS3Answer *answer)
 /* ---- settling ---- */
 
 static void
+tell_too_late(const File *f)
+{
+	ereport(LOG,
+			(errmsg("outbox row %lld was settled too late: its lease had passed to another process",
+					(long long) f->entry->id)));
+}
+
+static void
 settle(File *f, VfKeyFate fate, const char *code, const char *message)
 {
 	VfKeyOutcome o = {.fate = fate, .code = code, .message = message};
@@ -148,9 +156,7 @@ settle(File *f, VfKeyFate fate, const char *code, const char *message)
 	}
 	f->held = vf_outbox_settle(f->entry, &o, &f->promote->result->counts);
 	if (!f->held)
-		ereport(LOG,
-				(errmsg("outbox row %lld was settled too late: its lease had passed to another process",
-						(long long) f->entry->id)));
+		tell_too_late(f);
 }
 
 /* What others are doing is no fault of this file. */
@@ -310,7 +316,10 @@ complete(void *arg)
 	vf_source_recheck(source);
 	f->held = vf_outbox_lock_claimed(f->entry);
 	if (!f->held)
+	{
+		tell_too_late(f);
 		return;
+	}
 	if (cancel_unwanted(f, vf_source_store_copy(source, &f->copy)))
 		return;
 	move_session(f);

@@ -105,14 +105,18 @@ INSERT INTO vf_put_off (session_id, look_at) VALUES ('x', now());};
 
 my @tables = qw(vf_source vf_bucket vf_outbox vf_run vf_sweep vf_put_off);
 my @new_columns = qw(lost_history marker_id generation adopted not_before
-	claimed_at undo_batch restored objects batch_keys batch_bytes);
+	claimed_at undo_batch restored objects batch_keys batch_bytes
+	expected_owner request_payer);
+my @of_copies = map { "copy_$_" } qw(to session order column keep);
+push @new_columns, @of_copies;
 
 sub contents_of_10
 {
 	my ($db) = @_;
 	my $less = join(' - ', map { "'$_'" } @new_columns);
 	return join("\n", map {
-			my $id = $_ eq 'vf_bucket' ? " - 'id'" : '';
+			my $id = $_ eq 'vf_bucket' ? " - 'id'" :
+			  $_ eq 'vf_outbox' ? " - 'kind'" : '';
 			sql($node, "SELECT string_agg('$_ ' || (to_jsonb(t) - $less$id)::text,
 				E'\\n' ORDER BY to_jsonb(t)::text) FROM $_ t", $db)
 		} @tables);
@@ -370,7 +374,9 @@ sql($node, q{
 		LIMIT 1}, 'of_11');
 my @of_11 = qw(vf_undo_batch vf_undo vf_hold vf_lookup vf_pace vf_outbox);
 my $of_11 = sub {
-	return join("\n", map { sql($node, "SELECT x FROM $_ x ORDER BY 1", 'of_11') } @of_11);
+	my $less = join('', map { " - '$_'" } @of_copies);
+	return join("\n", map { $less .= " - 'kind'" if $_ eq 'vf_outbox';
+		sql($node, "SELECT to_jsonb(x)$less FROM $_ x ORDER BY 1", 'of_11') } @of_11);
 };
 my $had = $of_11->();
 ($ret, $said) = VfTest::call($node, 'of_11', $update);

@@ -443,6 +443,23 @@ is( sql($node, q{SELECT concat_ws(' ', state, attempts, last_error_code)
 	'waiting 1 RowRefused', 'P6: nor itself');
 forget_all();
 
+# A process whose lease has passed to another changes nothing more.
+$f = new_file();
+$peer->faults({ name => 'x', match => $step{'the copy'}, hold => $true });
+age($node);
+$held = held_drain($node);
+wait_for(held(), 'the copy');
+drain_now();
+is(rows($f), "$f->{target} $f->{target} completed", 'another process copies');
+sql($node, qq{UPDATE orders SET migration_status = 'seen' WHERE id = '$f->{order}'});
+$peer->ctl('release', 'x');
+like($held->finish, qr/copied paid files: 0 copied, 0 to be tried again, 0 dead, 0 canc/,
+	'P4: who comes late has copied nothing');
+is(rows($f), "$f->{target} $f->{target} seen", 'P4: and writes no row');
+is(sql($node, 'SELECT count(*) FROM vf_outbox'), 1, 'nor an entry');
+check_safe($f, 'two at a time');
+forget_all();
+
 # 9. The worker makes what is queued, and queues by itself if it may: not what
 # the application may be about.
 
@@ -482,6 +499,19 @@ queue($node, 'temp_photos/due');
 wait_for(sub { sql($node, q{SELECT count(*) FROM vf_run WHERE kind = 'drain'})
 		> $before }, 'the worker to drain');
 is(entry($young), 'cancelled 0 Cancelled', 'what a person cancelled stays so');
+
+# It does not wait long for a person who queues the same and then thinks.
+$other = new_file(unqueued => 1);
+sql($node, qq{UPDATE orders SET created_at = $past, updated_at = $past});
+my $thinker = session($node);
+$thinker->ask("BEGIN; SELECT vf_promote('$other->{name}')");
+sql($node, 'SELECT vf_worker_stop(); SELECT vf_worker_start()');
+queue($node, 'temp_photos/due2');
+wait_for(sub { sql($node, q{SELECT count(*) FROM vf_outbox_keys
+		WHERE key = 'temp_photos/due2'}) == 0 }, 'the worker to drain');
+ok(1, 'P6: a person who thinks holds up no drain');
+$thinker->ask('ROLLBACK');
+$thinker->quit;
 sql($node, 'SELECT vf_worker_stop()');
 
 done_testing();
