@@ -582,7 +582,7 @@ FROM (VALUES
 	('at_risk', (SELECT deadline < pg_catalog.now() + interval '6 days' FROM risk),
 	 (SELECT pg_catalog.format('%s files, the first goes %s', files,
 		deadline::timestamptz(0)) FROM risk), 'a day old',
-	 'Files of paying customers were not copied; a lifecycle rule on temp_ deletes them after 7 days. vf_at_risk names them.'),
+	 'Files of paying customers were not copied; a lifecycle rule on temp_ deletes them after 7 days. vf_at_risk names them, vf_promote() copies them.'),
 	('scan', (SELECT outcome IN ('failed', 'interrupted') FROM last
 		WHERE kind = 'scan'),
 	 (SELECT coalesce(error, outcome) FROM last WHERE kind = 'scan'

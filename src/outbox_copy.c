@@ -101,7 +101,8 @@ insert_jobs(int64 run_id, const char *endpoint, const char *bucket,
 
 void
 vf_outbox_queue_copies(int64 run_id, const char *endpoint, const char *bucket,
-					   const VfCopyJob *jobs, int n, VfCopyQueued *results)
+					   const VfCopyJob *jobs, int n, int timeout_ms,
+					   VfCopyQueued *results)
 {
 	VfDbSection section;
 
@@ -110,6 +111,8 @@ vf_outbox_queue_copies(int64 run_id, const char *endpoint, const char *bucket,
 	for (int i = 0; i < n; i++)
 		results[i] = VF_COPY_WAITS;
 	vf_db_enter_self(&section);
+	if (timeout_ms > 0)
+		vf_db_set("lock_timeout", psprintf("%d", timeout_ms));
 	insert_jobs(run_id, endpoint, bucket, jobs, n, results);
 	mark_standing(jobs, n, results);
 	vf_db_leave(&section);

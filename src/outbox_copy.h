@@ -28,10 +28,14 @@ typedef enum VfCopyQueued
 	VF_COPY_DEAD				/* and is a dead letter */
 } VfCopyQueued;
 
-/* Queue copies, each once whoever else queues it at the same time. */
+/*
+ * Queue copies, each once whoever else queues it at the same time; he is waited
+ * for no longer than that (55P03), 0: until he is done.
+ */
 extern void vf_outbox_queue_copies(int64 run_id, const char *endpoint,
 								   const char *bucket, const VfCopyJob *jobs,
-								   int n, VfCopyQueued *results);
+								   int n, int timeout_ms,
+								   VfCopyQueued *results);
 
 /* What a claimed entry is about, and when it was claimed first. */
 extern void vf_outbox_read_copy(const VfOutboxEntry *entry, VfCopyJob *job,

@@ -128,6 +128,14 @@ note_failure(Promote *p, const VfBucket *bucket, const VfS3Answer *answer)
 /* ---- settling ---- */
 
 static void
+tell_too_late(const File *f)
+{
+	ereport(LOG,
+			(errmsg("outbox row %lld was settled too late: its lease had passed to another process",
+					(long long) f->entry->id)));
+}
+
+static void
 settle(File *f, VfKeyFate fate, const char *code, const char *message)
 {
 	VfKeyOutcome o = {.fate = fate, .code = code, .message = message};
@@ -148,9 +156,34 @@ settle(File *f, VfKeyFate fate, const char *code, const char *message)
 	}
 	f->held = vf_outbox_settle(f->entry, &o, &f->promote->result->counts);
 	if (!f->held)
-		ereport(LOG,
-				(errmsg("outbox row %lld was settled too late: its lease had passed to another process",
-						(long long) f->entry->id)));
+		tell_too_late(f);
+}
+
+/* What others are doing is no fault of this file. */
+static bool
+is_conflict(const ErrorData *error)
+{
+	return ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
+		ERRCODE_TRANSACTION_ROLLBACK ||
+		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/* Does an error concern all files? */
+static bool
+is_general(const ErrorData *error)
+{
+	return error->sqlerrcode == VF_ERRCODE_REGISTRATION ||
+		error->sqlerrcode == VF_ERRCODE_NOT_ADOPTED;
+}
+
+/* What the rows refused concerns one file; raised if it concerns all. */
+static void
+settle_error(File *f, ErrorData *error)
+{
+	if (is_general(error))
+		fail(f->promote, error);
+	settle(f, is_conflict(error) ? VF_FATE_AGAIN_FREE : VF_FATE_AGAIN,
+		   is_conflict(error) ? "RowBusy" : "RowRefused", error->message);
 }
 
 /* Cancel a copy that nobody wants any more; false if it is wanted. */
@@ -210,7 +243,15 @@ claim(void *arg)
 	f->copy.column = f->job.column;
 	f->copy.source = f->job.source;
 	f->copy.target = f->job.target;
-	f->wanted = !cancel_unwanted(f, vf_source_needs_copy(p->source,
+}
+
+/* Does the order still want it?  A VfDbBody. */
+static void
+look(void *arg)
+{
+	File	   *f = arg;
+
+	f->wanted = !cancel_unwanted(f, vf_source_needs_copy(f->promote->source,
 														 &f->copy));
 }
 
@@ -220,19 +261,10 @@ claim(void *arg)
 static void
 let_go(File *f, const char *code, const char *message)
 {
-	List	   *prefixes = vf_settings_list(vf_deletable_prefixes);
-	int64		run_id = f->promote->result->run_id;
-
-	if (!vf_outbox_deletable(prefixes, f->job.source,
-							 (int) strlen(f->job.source)))
-		vf_outbox_keep_source(run_id, f->bucket->endpoint, f->bucket->bucket,
-							  f->job.source, "OutsidePrefixes",
-							  VF_OUTSIDE_MESSAGE);
-	else
-		vf_outbox_queue_source(run_id, f->bucket->endpoint,
-							   f->bucket->bucket, f->job.source,
-							   GetCurrentTimestamp() +
-							   SOURCE_STAYS * USECS_PER_SEC, code, message);
+	vf_outbox_queue_source(f->promote->result->run_id, f->bucket->endpoint,
+						   f->bucket->bucket, f->job.source,
+						   GetCurrentTimestamp() +
+						   SOURCE_STAYS * USECS_PER_SEC, code, message);
 }
 
 static bool
@@ -291,28 +323,14 @@ complete(void *arg)
 	vf_source_recheck(source);
 	f->held = vf_outbox_lock_claimed(f->entry);
 	if (!f->held)
+	{
+		tell_too_late(f);
 		return;
+	}
 	if (cancel_unwanted(f, vf_source_store_copy(source, &f->copy)))
 		return;
 	move_session(f);
 	settle(f, VF_FATE_CONFIRMED, NULL, NULL);
-}
-
-/* What others are doing is no fault of this file. */
-static bool
-is_conflict(const ErrorData *error)
-{
-	return ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
-		ERRCODE_TRANSACTION_ROLLBACK ||
-		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-}
-
-/* Does an error concern all files? */
-static bool
-is_general(const ErrorData *error)
-{
-	return error->sqlerrcode == VF_ERRCODE_REGISTRATION ||
-		error->sqlerrcode == VF_ERRCODE_NOT_ADOPTED;
 }
 
 static void
@@ -330,10 +348,7 @@ end_file(File *f)
 	if (error == NULL)
 		return;
 	f->promote->result->counts = before;
-	if (is_general(error))
-		fail(f->promote, error);
-	settle(f, is_conflict(error) ? VF_FATE_AGAIN_FREE : VF_FATE_AGAIN,
-		   is_conflict(error) ? "RowBusy" : "RowRefused", error->message);
+	settle_error(f, error);
 }
 
 /* ---- a bucket ---- */
@@ -372,9 +387,14 @@ run_file(Promote *p, VfS3Client *client, const VfBucket *bucket)
 	error = vf_db_try(claim, &f);
 	if (error != NULL)
 		fail(p, error);
+	if (f.entry == NULL)
+		return false;
+	error = vf_db_try(look, &f);
+	if (error != NULL)
+		settle_error(&f, error);
 	vf_db_commit_flushed();
-	if (f.entry == NULL || !f.wanted)
-		return f.entry != NULL;
+	if (!f.wanted)
+		return true;
 	vf_db_assert_idle("the copying");
 	vf_promote_copy(&asker, &f.job, f.claimed_at, f.lease_until, &f.end);
 	if (f.end.stopped)

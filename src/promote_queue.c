@@ -31,6 +31,9 @@
  */
 #define LEAVE_ALONE 3600
 
+/* How long the worker waits for somebody who queues the same files, ms. */
+#define QUEUE_LOCK_TIMEOUT 2000
+
 /* ".jpg" of a key, or "": what is no plain ending is none. */
 static const char *
 ending_of(const char *key)
@@ -149,7 +152,8 @@ queue_some(const VfPromoteQueue *opt, int64 run_id, const VfBucket *bucket,
 		job->keep_session = opt->keep_session;
 	}
 	vf_outbox_queue_copies(run_id, bucket->endpoint, bucket->bucket, jobs,
-						   n_jobs, results);
+						   n_jobs, opt->automatic ? QUEUE_LOCK_TIMEOUT : 0,
+						   results);
 	for (int i = 0; i < n_jobs; i++)
 	{
 		tell(of[i], jobs[i].target, word_of(results[i], opt->keep_session),
@@ -173,6 +177,8 @@ vf_promote_queue(const VfPromoteQueue *opt, VfPromotedRow row, void *arg)
 	vf_preflight();
 	source = vf_source_load(VF_SOURCE_DELETE);
 	bucket = vf_bucket_current();
+	if (bucket == NULL && opt->automatic)
+		return 0;
 	if (bucket == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -6,6 +6,7 @@
 use strict;
 use warnings;
 
+use Encode;
 use Test::More;
 use VfTest;
 
@@ -135,5 +136,35 @@ drain($node);
 is_deeply([ $ceph->keys('voiceframe') ], [ sort @copies ],
 	'P4: then they are gone, and the copies are there');
 is(sql($node, 'SELECT count(*) FROM vf_outbox'), 0, 'and the outbox is empty');
+
+# 2. Keys that a careless client would send as another: the source goes into a
+# header and into a path.
+
+my @hostile = map { "temp_photos/$_" } ('./x/../y', 'a b+c%2Fd%', "\x{fc}\x{1f600}",
+	q{&?#=;'"<>,}, '..', 'a//b/', '.JPG');
+my $n = 0;
+foreach my $key (@hostile)
+{
+	my $bytes = encode('UTF-8', $key);
+	put_object($key, "bytes $n", 'x-amz-acl' => 'public-read');
+	session_row("h$n");
+	sql($node, 'UPDATE sessions SET photo_s3_key = ' . VfTest::literal($bytes)
+		  . " WHERE session_token = 'h$n'");
+	order_row("oh$n", "h$n", 'paid');
+	$n++;
+}
+put_object('temp_photos/y', 'not this one');
+sql($node, 'SELECT vf_promote()');
+drain($node);
+foreach my $i (0 .. $#hostile)
+{
+	my $copy = 'permanent/photos/' . id_of("oh$i");
+	is(session_of("h$i"), $copy, "key $i: " . encode('UTF-8', $hostile[$i]));
+	is($ceph->anonymous($copy), "200 bytes $i", 'its bytes, public');
+}
+age($node);
+drain($node);
+is_deeply([ grep { /^temp/ } $ceph->keys('voiceframe') ], ['temp_photos/y'],
+	'P3: the sources are gone, and nothing else');
 
 done_testing();
