@@ -1,4 +1,4 @@
-# 029_promote_faults.pl: copying paid files from a store that fails, lies,
+# 032_promote_faults.pl: copying paid files from a store that fails, lies,
 # refuses, or is another than was meant; and killed at every step (P1, P3, P4):
 # at each moment the file is named by a row and exists, and whoever could read
 # it can.

@@ -1,4 +1,4 @@
-# 030_promote_rules.pl: copying paid files while customers, the application,
+# 033_promote_rules.pl: copying paid files while customers, the application,
 # purges and other copies do what they do; and stores with other rules (P1 to
 # P4, P9, P10).
 
