@@ -11,7 +11,7 @@
  *	  vf_at_risk has it, and its row stays for ever;
  *	- the session is held;
  *	- the session falls due later than the object expires, or never;
- *	- an order has it: orders stay;
+ *	- an order has it: orders stay; or an added column (vf_add_reference());
  *	- it can be put back by vf_undo_purge() for longer than the object lasts.
  *
  * Not lost is the file of a session whose order has the permanent copy (and
@@ -33,7 +33,7 @@
 #include "db.h"
 #include "lifecycle_internal.h"
 #include "settings.h"
-#include "source.h"
+#include "source_copy.h"
 
 /*
  * $7 the bucket, 0 if it was not scanned; $8 the age of the scan's horizon.
@@ -68,6 +68,14 @@
 	" FROM {orders} o LEFT JOIN {vf}.vf_object b ON b.bucket_id = $7" \
 	" AND b.key = o.{column}::pg_catalog.text COLLATE \"C\"" \
 	" WHERE o.{column} <> '' AND {under} AND " MAY_BE_THERE("o")
+
+#define OF_ADDED \
+	"SELECT {table_name}, {column_name}, NULL, k.key," \
+	" 'an added column references it' FROM {table} t," \
+	" LATERAL pg_catalog.unnest({keys}) k(key)" \
+	" LEFT JOIN {vf}.vf_object b ON b.bucket_id = $7" \
+	" AND b.key = k.key COLLATE \"C\"" \
+	" WHERE k.key <> '' AND {under} AND " MAY_BE_THERE("t")
 
 #define OF_UNDO \
 	"SELECT 'vf_undo', 'keys', u.session_id, k.key," \
@@ -115,18 +123,6 @@ later(const VfSource *source, VfColumn column, int seconds)
 					absolute(source, column, "s"), seconds);
 }
 
-/* The order's column for the permanent copy of a session's, or NULL. */
-static const char *
-copy_of(const VfSource *source, const char *column)
-{
-	char	   *name = psprintf("permanent_%s", column);
-
-	for (int i = 0; i < source->orders.nkeys; i++)
-		if (strcmp(source->orders.keys[i].name, name) == 0)
-			return source->orders.keys[i].quoted;
-	return NULL;
-}
-
 static char *
 order_time(const VfSource *source)
 {
@@ -143,7 +139,7 @@ fill(const VfSource *source, const VfTable *table, const VfKeyColumn *column,
 	 char *const *prefixes, int n)
 {
 	bool		of_sessions = table == &source->sessions;
-	const char *copy = of_sessions ? copy_of(source, column->name) : NULL;
+	const char *copy = of_sessions ? vf_source_copy_column(source, column->name) : NULL;
 	char	   *matches = psprintf("o.%s = s.%s",
 								   source->quoted[VF_O_TOKEN],
 								   source->quoted[VF_S_TOKEN]);
@@ -172,6 +168,23 @@ fill(const VfSource *source, const VfTable *table, const VfKeyColumn *column,
 					  vf_rules_names(source, extra));
 }
 
+static char *
+fill_added(const VfTable *table, char *const *prefixes, int n)
+{
+	const VfKeyColumn *column = &table->keys[0];
+	const VfDbName names[] = {
+		{"table_name", quote_literal_cstr(table->quoted)},
+		{"column_name", quote_literal_cstr(column->name)},
+		{"table", table->quoted},
+		{"keys", psprintf(column->array ? "t.%s::pg_catalog.text[]" :
+						  "ARRAY[t.%s::pg_catalog.text]", column->quoted)},
+		{"under", under("k.key", prefixes, n)},
+		{NULL, NULL}
+	};
+
+	return vf_db_fill(OF_ADDED, names);
+}
+
 /* One statement over all columns, for one pass over each table. */
 static char *
 statement(const VfSource *source, char *const *prefixes, int n)
@@ -191,6 +204,9 @@ statement(const VfSource *source, char *const *prefixes, int n)
 			appendStringInfo(&buf, "%s UNION ALL ",
 							 fill(source, tables[t], &tables[t]->keys[i],
 								  prefixes, n));
+	for (int i = 0; i < source->n_added; i++)
+		appendStringInfo(&buf, "%s UNION ALL ",
+						 fill_added(&source->added[i], prefixes, n));
 	appendStringInfoString(&buf, vf_db_fill(OF_UNDO, of_undo));
 	appendStringInfoString(&buf, ") l (table_name, column_name, row_id, key,"
 						   " why) WHERE why IS NOT NULL");

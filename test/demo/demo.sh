@@ -111,16 +111,18 @@ purge() {
 	ask "SELECT * FROM vf_purge_now(confirm => $number);"
 }
 
+# drain CONDITION: until no such row is in the outbox
 drain() {
 	local n
 	for n in $(seq 600); do
-		[ "$(value 'SELECT count(*) FROM vf_outbox')" != 0 ] || return 0
+		[ "$(value "SELECT count(*) FROM vf_outbox WHERE $1")" != 0 ] ||
+			return 0
 		# A pause between two looks; the condition is the empty outbox.
 		sleep 0.2
 	done
 	ask 'SELECT * FROM vf_outbox_stats;'
 	ask 'SELECT * FROM vf_alerts;'
-	echo "The outbox is not empty after two minutes."
+	echo "The outbox has not got rid of them after two minutes."
 	return 1
 }
 
@@ -147,8 +149,10 @@ verify() {
 	# The extension may keep a marker of its own in the bucket.
 	bucket ls voiceframe | grep -v '^\.voiceframe_retention/' \
 		>"$work/found"
-	same 'the objects left are those that live rows name' "$work/live" \
-		"$work/found"
+	value "SELECT key FROM vf_outbox_keys WHERE state = 'waiting'" \
+		>>"$work/live"
+	same 'the objects left are those that live rows name, and temporary ones
+        that stay an hour after their copy' "$work/live" "$work/found"
 	value "SELECT key FROM vf_object WHERE key NOT LIKE '.voiceframe%'" \
 		>"$work/scanned"
 	same 'the scan has found every object' "$work/found" "$work/scanned"
@@ -201,7 +205,7 @@ say "4. The worker, woken by that commit, deletes the objects"
 if [ "$(value 'SELECT count(*) FROM vf_workers')" = 0 ]; then
 	ask 'CALL vf_drain();'
 fi
-drain
+drain true
 ask 'SELECT * FROM vf_session_counts;'
 ask 'SELECT * FROM vf_storage_by_type;'
 ask 'SELECT * FROM vf_outbox_stats;'
@@ -216,5 +220,23 @@ ask 'SELECT count(*) AS missing FROM vf_s3_missing;'
 ask 'SELECT column_name, status, count(*) AS at_risk, min(deadline) AS first
 		FROM vf_at_risk GROUP BY 1, 2 ORDER BY 1, 2;'
 
-say "6. Check, without the extension's help"
+say "6. Paid files that the application never copied: a copy for the order," \
+	"before a lifecycle rule takes the only one"
+ask 'SELECT column_name, result, count(*) FROM vf_promote()
+		GROUP BY 1, 2 ORDER BY 1, 2;'
+if [ "$(value 'SELECT count(*) FROM vf_workers')" = 0 ]; then
+	ask 'CALL vf_drain();'
+fi
+drain "kind = 'copy'"
+ask 'SELECT count(*) AS at_risk FROM vf_at_risk WHERE found;'
+ask 'SELECT state, left(last_error, 70) AS message, count(*)
+		FROM vf_outbox_keys GROUP BY 1, 2 ORDER BY 1, 2;'
+
+say "7. Lifecycle rules as code (a dry run), and who else may name objects"
+ask "SELECT rule, action, prefix
+		FROM vf_s3_lifecycle_apply(archive_class => 'GLACIER_IR');"
+ask "SELECT * FROM vf_references WHERE state <> 'registered';"
+ask 'CALL vf_s3_scan();'
+
+say "8. Check, without the extension's help"
 verify

@@ -470,6 +470,15 @@ is( sql($node, q{SET voiceframe.unpaid_after = '30d'; UPDATE sessions
 	'temp_audio/fresh.mp3 temp_photos/fresh.jpg',
 	'P3: a session that lives for longer than its object is');
 
+sql($node, q{CREATE TABLE albums (covers text[]);
+	INSERT INTO albums VALUES ('{temp_photos/cover,permanent/x}');
+	SELECT vf_add_reference('albums', 'covers')});
+is( sql($node, q{SELECT table_name, column_name, key, why
+		FROM vf_find_lifecycle_losses() WHERE table_name ~ 'albums'}),
+	'public.albums|covers|temp_photos/cover|an added column references it',
+	'P3: so is what an added column names');
+sql($node, q{SELECT vf_drop_reference('albums', 'covers'); DROP TABLE albums});
+
 # By the scan: what is gone cannot be lost, an old object goes sooner.
 call('CALL vf_s3_scan()');
 is(sql($node, 'SELECT count(*) FROM vf_find_lifecycle_losses()'), 0,
