@@ -139,7 +139,8 @@ fill(const VfSource *source, const VfTable *table, const VfKeyColumn *column,
 	 char *const *prefixes, int n)
 {
 	bool		of_sessions = table == &source->sessions;
-	const char *copy = of_sessions ? vf_source_copy_column(source, column->name) : NULL;
+	const char *copy = of_sessions ?
+		vf_source_copy_column(source, column->name) : NULL;
 	char	   *matches = psprintf("o.%s = s.%s",
 								   source->quoted[VF_O_TOKEN],
 								   source->quoted[VF_S_TOKEN]);

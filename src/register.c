@@ -408,7 +408,7 @@ require_no_keys(void)
 		ereport(ERROR,
 				(errcode(VF_ERRCODE_KEYS_WAIT),
 				 errmsg("%lld keys still wait in the outbox", (long long) keys),
-				 errdetail("Their rows are gone; without the outbox their objects would stay in the bucket for ever."),
+				 errdetail("Without the outbox objects whose rows are gone would stay in the bucket for ever, and paid files would wait for their copies in vain."),
 				 errhint("Drain them with CALL vf_drain(), or forget them with vf_unconfigure(discard => true).")));
 }
 
