@@ -266,32 +266,6 @@ FROM vf_find_at_risk() r;
 COMMENT ON VIEW vf_at_risk IS
 	'files whose order pays and has no permanent copy; deadline: when a lifecycle rule of 7 days on temp_ takes the object; found: by the last complete scan';
 
-CREATE VIEW vf_progress AS
-SELECT 'scan' AS job, s.started_at, s.objects AS done, p.objects AS total,
-	'objects' AS unit,
-	CASE WHEN s.lease_until > pg_catalog.now() THEN 'running'
-		ELSE 'waits to go on' END AS state,
-	pg_catalog.format('%s of %s ranges listed, %s pages',
-		(SELECT pg_catalog.count(*) FROM vf_scan_part x WHERE x.scan_id = s.id AND x.done),
-		(SELECT pg_catalog.count(*) FROM vf_scan_part x WHERE x.scan_id = s.id),
-		s.pages) AS detail
-FROM vf_scan s LEFT JOIN LATERAL (
-	SELECT l.objects FROM vf_scan l WHERE l.bucket_id = s.bucket_id
-	AND l.state = 'complete' ORDER BY l.id DESC LIMIT 1) p ON true
-WHERE s.state = 'running'
-UNION ALL
-SELECT r.kind, r.started_at,
-	CASE WHEN r.kind = 'purge' THEN r.expired + r.unpaid
-		ELSE r.keys_confirmed + r.keys_dead + r.keys_cancelled END,
-	CASE WHEN r.kind = 'drain' THEN r.keys_confirmed + r.keys_dead + r.keys_cancelled
-		+ (SELECT pg_catalog.sum(o.nkeys)::bigint FROM vf_outbox o
-		WHERE o.state IN ('waiting', 'claimed')) END,
-	CASE WHEN r.kind = 'purge' THEN 'sessions' ELSE 'keys' END, 'running',
-	pg_catalog.format('run %s, called by %s', r.id, r.caller)
-FROM vf_run r WHERE r.outcome = 'running' AND r.kind IN ('purge', 'drain');
-COMMENT ON VIEW vf_progress IS
-	'what is under way: how much is done, and of how much where that is known; a scan''s total is that of the scan before';
-
 /* The function returns more; the view, on which others may stand, stays. */
 CREATE OR REPLACE VIEW vf_storage_by_type AS
 SELECT NULL::text AS storage_type, NULL::bigint AS keys;
@@ -767,7 +741,7 @@ FULL JOIN vf_bucket b ON b.endpoint = q.endpoint AND b.bucket = q.bucket;
 COMMENT ON VIEW vf_outbox_stats IS
 	'per bucket: keys by state, copies among those that wait or are in flight, age of the oldest, how the bucket answers and what to do about it';
 
-CREATE OR REPLACE VIEW vf_progress AS
+CREATE VIEW vf_progress AS
 SELECT 'scan' AS job, s.started_at, s.objects AS done, p.objects AS total,
 	'objects' AS unit,
 	CASE WHEN s.lease_until > pg_catalog.now() THEN 'running'
@@ -792,6 +766,8 @@ SELECT r.kind, r.started_at,
 		ELSE 'keys' END, 'running',
 	pg_catalog.format('run %s, called by %s', r.id, r.caller)
 FROM vf_run r WHERE r.outcome = 'running' AND r.kind IN ('purge', 'drain', 'promote');
+COMMENT ON VIEW vf_progress IS
+	'what is under way: how much is done, and of how much where that is known; a scan''s total is that of the scan before';
 
 REVOKE ALL ON FUNCTION vf_promote(text, bigint, boolean),
 	vf_configure_bucket(text, text, text, text, text, boolean, text, boolean)

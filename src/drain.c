@@ -55,30 +55,12 @@ typedef struct Drain
 	bool		stop;
 } Drain;
 
-static void
-copy_counts(const VfOutboxCounts *from, VfRunCounts *to)
-{
-	memset(to, 0, sizeof(*to));
-	to->keys_confirmed = from->confirmed;
-	to->keys_again = from->again;
-	to->keys_dead = from->dead;
-	to->keys_cancelled = from->cancelled;
-}
-
 /* End the run with its error on record, and raise it. */
 static void
 fail(Drain *d, ErrorData *error)
 {
-	VfRunCounts counts;
-
-	copy_counts(&d->result->counts, &counts);
-	if (d->result->run_id != 0)
-		vf_runlog_finish(d->result->run_id, "failed", &counts,
-						 error->message);
-	else
-		vf_runlog_refused("drain", d->opt->caller, "failed", error->message);
-	vf_db_commit();
-	ReThrowError(error);
+	vf_drain_run_failed("drain", d->opt->caller, d->result->run_id,
+						&d->result->counts, error);
 }
 
 static void
@@ -446,9 +428,8 @@ drain_bucket(Drain *d, const VfBucket *bucket)
 static void
 finish(Drain *d)
 {
-	VfRunCounts counts;
+	VfRunCounts counts = vf_drain_run_counts(&d->result->counts);
 
-	copy_counts(&d->result->counts, &counts);
 	if (d->result->run_id != 0)
 		vf_runlog_finish(d->result->run_id, d->stop ? "stopped" :
 						 d->result->failing > 0 ? "failed" : "ok", &counts,

@@ -41,6 +41,31 @@ vf_drain_gate_source(void)
 	return source;
 }
 
+VfRunCounts
+vf_drain_run_counts(const VfOutboxCounts *counts)
+{
+	return (VfRunCounts) {
+		.keys_confirmed = counts->confirmed,
+		.keys_again = counts->again,
+		.keys_dead = counts->dead,
+		.keys_cancelled = counts->cancelled
+	};
+}
+
+void
+vf_drain_run_failed(const char *kind, const char *caller, int64 run_id,
+					const VfOutboxCounts *counts, ErrorData *error)
+{
+	VfRunCounts run = vf_drain_run_counts(counts);
+
+	if (run_id != 0)
+		vf_runlog_finish(run_id, "failed", &run, error->message);
+	else
+		vf_runlog_refused(kind, caller, "failed", error->message);
+	vf_db_commit();
+	ReThrowError(error);
+}
+
 void
 vf_drain_note_failure(const VfBucket *bucket, const char *code,
 					  const char *message, int retry_after)

@@ -9,6 +9,8 @@
 #define VF_DRAIN_GATE_H
 
 #include "bucket.h"
+#include "outbox.h"
+#include "runlog.h"
 #include "s3.h"
 #include "source.h"
 
@@ -17,6 +19,18 @@
  * what the settings and the registration raise, and VF_ERRCODE_PAUSED.
  */
 extern VfSource *vf_drain_gate_source(void);
+
+/* What a run has done so far, for its record. */
+extern VfRunCounts vf_drain_run_counts(const VfOutboxCounts *counts);
+
+/*
+ * End a run with its error on record, and raise it; run_id 0: it had not
+ * started.
+ */
+pg_attribute_noreturn()
+extern void vf_drain_run_failed(const char *kind, const char *caller,
+								int64 run_id, const VfOutboxCounts *counts,
+								ErrorData *error);
 
 /* Note a failure of the bucket, which then waits; commits. */
 extern void vf_drain_note_failure(const VfBucket *bucket, const char *code,

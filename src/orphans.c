@@ -25,10 +25,10 @@
 
 #include "bucket.h"
 #include "compat.h"
+#include "drain_gate.h"
 #include "errors.h"
 #include "orphans.h"
 #include "outbox.h"
-#include "preflight.h"
 #include "runlog.h"
 #include "settings.h"
 #include "shared.h"
@@ -182,22 +182,6 @@ vf_orphans_find(VfDbRow row, void *arg)
 }
 
 /* ---- may they be deleted? ---- */
-
-static VfSource *
-load_source(void)
-{
-	VfSource   *source;
-
-	vf_preflight();
-	source = vf_source_load(VF_SOURCE_DELETE);
-	if (source->pause_reason != NULL)
-		ereport(ERROR,
-				(errcode(VF_ERRCODE_PAUSED),
-				 errmsg("purging and draining are paused in this database"),
-				 errdetail("Reason given: %s.", source->pause_reason),
-				 errhint("Call vf_resume() to go on.")));
-	return source;
-}
 
 /* Columns that may hold references: somebody has to say. */
 static void
@@ -395,7 +379,7 @@ queue(const VfSource *source, const VfDbArgs *scans, int max_objects,
 void
 vf_orphans_delete(const VfOrphansOptions *opt, VfOrphansResult *result)
 {
-	VfSource   *source = load_source();
+	VfSource   *source = vf_drain_gate_source();
 	VfDbArgs	args = {0};
 	bool		any_reference;
 

@@ -81,31 +81,12 @@ typedef struct File
 	VfCopyEnd	end;
 } File;
 
-static void
-copy_counts(const VfOutboxCounts *from, VfRunCounts *to)
-{
-	memset(to, 0, sizeof(*to));
-	to->keys_confirmed = from->confirmed;
-	to->keys_again = from->again;
-	to->keys_dead = from->dead;
-	to->keys_cancelled = from->cancelled;
-}
-
 /* End the run with its error on record, and raise it. */
 static void
 fail(Promote *p, ErrorData *error)
 {
-	VfRunCounts counts;
-
-	copy_counts(&p->result->counts, &counts);
-	if (p->result->run_id != 0)
-		vf_runlog_finish(p->result->run_id, "failed", &counts,
-						 error->message);
-	else
-		vf_runlog_refused("promote", p->opt->caller, "failed",
-						  error->message);
-	vf_db_commit();
-	ReThrowError(error);
+	vf_drain_run_failed("promote", p->opt->caller, p->result->run_id,
+						&p->result->counts, error);
 }
 
 /* A VfDbBody. */
@@ -376,10 +357,10 @@ static bool
 run_file(Promote *p, VfS3Client *client, const VfBucket *bucket)
 {
 	VfS3Asker	asker = {client, p->opt->tick, p->opt->tick_arg};
-	VfRunCounts counts;
 	File		f;
 	ErrorData  *error;
 	bool		more;
+	VfRunCounts counts;
 
 	memset(&f, 0, sizeof(f));
 	f.promote = p;
@@ -405,7 +386,7 @@ run_file(Promote *p, VfS3Client *client, const VfBucket *bucket)
 	}
 	end_file(&f);
 	more = note_answer(&f);
-	copy_counts(&p->result->counts, &counts);
+	counts = vf_drain_run_counts(&p->result->counts);
 	vf_runlog_progress(p->result->run_id, &counts);
 	vf_db_commit();
 	return more;
@@ -502,11 +483,10 @@ run_bucket(Promote *p, const VfBucket *bucket)
 static void
 finish(Promote *p)
 {
-	VfRunCounts counts;
+	VfRunCounts counts = vf_drain_run_counts(&p->result->counts);
 
 	if (p->result->run_id == 0)
 		return;
-	copy_counts(&p->result->counts, &counts);
 	vf_runlog_finish(p->result->run_id, p->stop ? "stopped" :
 					 p->result->failing > 0 ? "failed" : "ok", &counts,
 					 p->result->failing > 0 ?

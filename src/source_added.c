@@ -379,8 +379,12 @@ vf_source_drop_reference(const char *table, const char *column)
 	return vf_db_run_self("DELETE FROM {vf}.vf_reference WHERE ($1 IN"
 						  " (pg_catalog.format('%I.%I', table_schema,"
 						  " table_name), table_name)"
-						  " OR table_oid = pg_catalog.to_regclass($1))"
-						  " AND column_name = $2 RETURNING 1", &args) > 0;
+						  " OR EXISTS (SELECT FROM pg_catalog.pg_class c"
+						  " JOIN pg_catalog.pg_namespace n"
+						  " ON n.oid = c.relnamespace WHERE c.oid = table_oid"
+						  " AND $1 = pg_catalog.format('%I.%I', n.nspname,"
+						  " c.relname))) AND column_name = $2 RETURNING 1",
+						  &args) > 0;
 }
 
 /* ---- showing ---- */

@@ -12,7 +12,7 @@ table='
 8 voiceframe_retention
 7 sql
 6 worker
-5 purge+brake+restore+erase+retain drain+lease+check+scan+lifecycle+promote register orphans watch
+5 purge+brake+restore+erase+retain drain+lease+check+scan+lifecycle+promote+orphans register watch
 4 source outbox undo hold lookup inventory shared scanlog lclog runlog bucket sweep preflight
 3 s3+s3_cred
 2 http s3_sign+s3_xml s3_lcdoc
