@@ -169,6 +169,46 @@ SELECT m.table_name, m.column_name, m.row_id, m.key FROM vf_find_missing() m;
 COMMENT ON VIEW vf_s3_missing IS
 	'rows whose S3 object the last complete scan did not find; not those whose order holds the permanent copy; not those written since';
 
+CREATE FUNCTION vf_find_at_risk(
+	OUT session_id text, OUT status text, OUT column_name text, OUT key text,
+	OUT deadline timestamptz, OUT found boolean)
+RETURNS SETOF record
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_find_at_risk';
+COMMENT ON FUNCTION vf_find_at_risk() IS
+	'files of sessions whose paying order has no permanent copy of them';
+
+CREATE FUNCTION vf_count_at_risk(OUT files bigint, OUT deadline timestamptz)
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_count_at_risk';
+COMMENT ON FUNCTION vf_count_at_risk() IS
+	'how many files vf_at_risk has that may still be there, and the first deadline';
+
+CREATE VIEW vf_at_risk AS
+SELECT r.session_id, r.status, r.column_name, r.key, r.deadline, r.found
+FROM vf_find_at_risk() r;
+COMMENT ON VIEW vf_at_risk IS
+	'files whose order pays and has no permanent copy; deadline: when a lifecycle rule of 7 days on temp_ takes the object; found: by the last complete scan';
+
+/* The function returns more; the view, on which others may stand, stays. */
+CREATE OR REPLACE VIEW vf_storage_by_type AS
+SELECT NULL::text AS storage_type, NULL::bigint AS keys;
+DROP FUNCTION vf_count_storage();
+CREATE FUNCTION vf_count_storage(
+	OUT storage_type text, OUT keys bigint, OUT objects bigint, OUT bytes bigint)
+RETURNS SETOF record
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'vf_sql_count_storage';
+COMMENT ON FUNCTION vf_count_storage() IS
+	'reads every key column of sessions and orders';
+REVOKE ALL ON FUNCTION vf_count_storage() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION vf_count_storage() TO pg_monitor;
+CREATE OR REPLACE VIEW vf_storage_by_type AS
+SELECT c.storage_type, c.keys, c.objects, c.bytes FROM vf_count_storage() c;
+COMMENT ON VIEW vf_storage_by_type IS
+	'referenced S3 keys of sessions and orders by storage type; objects and bytes as the last complete scan found them, null before the first';
+
+/* ---- orphans, and what else may reference objects ---------------------------------- */
 CREATE FUNCTION vf_find_orphans(
 	OUT key text, OUT bytes bigint, OUT storage_class text,
 	OUT modified timestamptz, OUT seen_since timestamptz)
@@ -245,44 +285,10 @@ ALTER TABLE vf_outbox ADD COLUMN orphan_scan bigint;
 COMMENT ON COLUMN vf_outbox.orphan_scan IS
 	'of orphans: the scan that had seen them as they are; they go only while they still are';
 
-CREATE FUNCTION vf_find_at_risk(
-	OUT session_id text, OUT status text, OUT column_name text, OUT key text,
-	OUT deadline timestamptz, OUT found boolean)
-RETURNS SETOF record
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'vf_sql_find_at_risk';
-COMMENT ON FUNCTION vf_find_at_risk() IS
-	'files of sessions whose paying order has no permanent copy of them';
-
-CREATE FUNCTION vf_count_at_risk(OUT files bigint, OUT deadline timestamptz)
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'vf_sql_count_at_risk';
-COMMENT ON FUNCTION vf_count_at_risk() IS
-	'how many files vf_at_risk has that may still be there, and the first deadline';
-
-CREATE VIEW vf_at_risk AS
-SELECT r.session_id, r.status, r.column_name, r.key, r.deadline, r.found
-FROM vf_find_at_risk() r;
-COMMENT ON VIEW vf_at_risk IS
-	'files whose order pays and has no permanent copy; deadline: when a lifecycle rule of 7 days on temp_ takes the object; found: by the last complete scan';
-
-/* The function returns more; the view, on which others may stand, stays. */
-CREATE OR REPLACE VIEW vf_storage_by_type AS
-SELECT NULL::text AS storage_type, NULL::bigint AS keys;
-DROP FUNCTION vf_count_storage();
-CREATE FUNCTION vf_count_storage(
-	OUT storage_type text, OUT keys bigint, OUT objects bigint, OUT bytes bigint)
-RETURNS SETOF record
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'vf_sql_count_storage';
-COMMENT ON FUNCTION vf_count_storage() IS
-	'reads every key column of sessions and orders';
-REVOKE ALL ON FUNCTION vf_count_storage() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION vf_count_storage() TO pg_monitor;
-CREATE OR REPLACE VIEW vf_storage_by_type AS
-SELECT c.storage_type, c.keys, c.objects, c.bytes FROM vf_count_storage() c;
-COMMENT ON VIEW vf_storage_by_type IS
-	'referenced S3 keys of sessions and orders by storage type; objects and bytes as the last complete scan found them, null before the first';
+REVOKE ALL ON vf_reference, vf_references FROM PUBLIC;
+REVOKE ALL ON FUNCTION vf_add_reference(regclass, text),
+	vf_waive_reference(regclass, text, text), vf_drop_reference(text, text),
+	vf_find_references(), vf_s3_delete_orphans(boolean, integer, bigint) FROM PUBLIC;
 
 /* ---- a bucket with more than one database ------------------------------------------
  *
@@ -774,10 +780,7 @@ REVOKE ALL ON FUNCTION vf_promote(text, bigint, boolean),
 	FROM PUBLIC;
 
 REVOKE ALL ON vf_scan, vf_scan_part, vf_object, vf_usage, vf_s3_usage, vf_s3_missing,
-	vf_s3_orphans, vf_at_risk, vf_progress, vf_reference, vf_references FROM PUBLIC;
-REVOKE ALL ON FUNCTION vf_add_reference(regclass, text),
-	vf_waive_reference(regclass, text, text), vf_drop_reference(text, text),
-	vf_find_references(), vf_s3_delete_orphans(boolean, integer, bigint) FROM PUBLIC;
+	vf_s3_orphans, vf_at_risk, vf_progress FROM PUBLIC;
 REVOKE ALL ON SEQUENCE vf_scan_id_seq, vf_bucket_id_seq FROM PUBLIC;
 REVOKE ALL ON FUNCTION vf_find_missing(), vf_find_orphans(),
 	vf_find_at_risk(), vf_count_at_risk() FROM PUBLIC;

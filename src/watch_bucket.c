@@ -17,7 +17,6 @@
 #include "source_copy.h"
 #include "watch.h"
 
-
 /*
  * The references of one column whose object is not there: $1 the bucket, $2
  * the age of the scan's horizon.  A row written since may name an object that
