@@ -27,7 +27,6 @@ extern VfRunCounts vf_drain_run_counts(const VfOutboxCounts *counts);
  * End a run with its error on record, and raise it; run_id 0: it had not
  * started.
  */
-pg_attribute_noreturn()
 extern void vf_drain_run_failed(const char *kind, const char *caller,
 								int64 run_id, const VfOutboxCounts *counts,
 								ErrorData *error);
