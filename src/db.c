@@ -485,6 +485,12 @@ vf_db_leave(const VfDbSection *section)
 	SetUserIdAndSecContext(section->userid, section->sec_context);
 }
 
+void
+vf_db_defer_nothing(void)
+{
+	vf_db_run("SET CONSTRAINTS ALL IMMEDIATE", NULL);
+}
+
 uint64
 vf_db_run_self(const char *template, const VfDbArgs *args)
 {

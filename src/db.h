@@ -125,6 +125,12 @@ extern uint64 vf_db_run_self(const char *template, const VfDbArgs *args);
 /* A setting for the rest of the section. */
 extern void vf_db_set(const char *name, const char *value);
 
+/*
+ * What waits for the commit fires with its statement, until then: deferred, a
+ * trigger could not fire within a section of its table's owner at all.
+ */
+extern void vf_db_defer_nothing(void);
+
 /* ---- transactions ---- */
 
 /* Commit, and begin the next transaction in READ COMMITTED. */

@@ -308,6 +308,7 @@ complete(void *arg)
 		tell_too_late(f);
 		return;
 	}
+	vf_db_defer_nothing();
 	if (cancel_unwanted(f, vf_source_store_copy(source, &f->copy)))
 		return;
 	move_session(f);

@@ -319,7 +319,10 @@ is_shown(Oid owner, Oid schema, const char *table)
 void
 vf_source_show_ours(const VfSource *source)
 {
-	static const char *const tables[] = {"vf_hold", "vf_object", "vf_scan"};
+	static const char *const tables[] = {
+		"vf_hold", "vf_object", "vf_outbox", "vf_scan", "vf_undo",
+		"vf_undo_batch"
+	};
 	Oid			owner = source->sessions.owner;
 	Oid			schema = vf_db_schema_oid();
 	bool		uses;

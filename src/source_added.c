@@ -16,10 +16,12 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -59,7 +61,10 @@ table_fault(Oid relid, Oid owner)
 	if (!HeapTupleIsValid(tuple))
 		return "The table no longer exists.";
 	form = (Form_pg_class) GETSTRUCT(tuple);
-	if (form->relkind != RELKIND_RELATION &&
+	if (getExtensionOfObject(RelationRelationId, relid) ==
+		get_extension_oid("voiceframe_retention", false))
+		fault = "It is this extension's: what it queues would reference itself.";
+	else if (form->relkind != RELKIND_RELATION &&
 		form->relkind != RELKIND_PARTITIONED_TABLE)
 		fault = "It is not a table.";
 	else if (form->relispartition)
@@ -369,6 +374,26 @@ vf_source_waive_reference(const VfSource *source, Oid relid,
 	store(&added, true, reason);
 }
 
+/* A name without a schema may be that of several tables. */
+static void
+check_one_table(const VfDbArgs *args)
+{
+	uint64		n = vf_db_run_self("SELECT pg_catalog.format('%I.%I',"
+								   " table_schema, table_name)"
+								   " FROM {vf}.vf_reference"
+								   " WHERE table_name = $1"
+								   " AND column_name = $2 ORDER BY 1", args);
+
+	if (n > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+				 errmsg("%lld tables of that name are in vf_reference",
+						(long long) n),
+				 errdetail("Two of them are %s and %s.", vf_db_text(0, 0),
+						   vf_db_text(1, 0)),
+				 errhint("Name the schema too.")));
+}
+
 bool
 vf_source_drop_reference(const char *table, const char *column)
 {
@@ -376,22 +401,28 @@ vf_source_drop_reference(const char *table, const char *column)
 
 	vf_db_arg_text(&args, table);
 	vf_db_arg_text(&args, column);
-	return vf_db_run_self("DELETE FROM {vf}.vf_reference WHERE ($1 IN"
-						  " (pg_catalog.format('%I.%I', table_schema,"
-						  " table_name), table_name)"
-						  " OR EXISTS (SELECT FROM pg_catalog.pg_class c"
-						  " JOIN pg_catalog.pg_namespace n"
-						  " ON n.oid = c.relnamespace WHERE c.oid = table_oid"
-						  " AND $1 = pg_catalog.format('%I.%I', n.nspname,"
-						  " c.relname))) AND column_name = $2 RETURNING 1",
-						  &args) > 0;
+	if (vf_db_run_self("DELETE FROM {vf}.vf_reference WHERE"
+					   " (pg_catalog.format('%I.%I', table_schema,"
+					   " table_name) = $1"
+					   " OR EXISTS (SELECT FROM pg_catalog.pg_class c"
+					   " JOIN pg_catalog.pg_namespace n"
+					   " ON n.oid = c.relnamespace WHERE c.oid = table_oid"
+					   " AND $1 = pg_catalog.format('%I.%I', n.nspname,"
+					   " c.relname))) AND column_name = $2 RETURNING 1",
+					   &args) > 0)
+		return true;
+	check_one_table(&args);
+	return vf_db_run_self("DELETE FROM {vf}.vf_reference"
+						  " WHERE table_name = $1 AND column_name = $2"
+						  " RETURNING 1", &args) > 0;
 }
 
 /* ---- showing ---- */
 
 /*
  * Columns of text that are named like keys, in tables of no extension, but
- * for those that were registered ($1 and $2 the tables), added or waived.
+ * for those that were registered ($1), added or waived.  Of sessions and orders
+ * too: there a list of keys, or a domain, is not registered by its name.
  */
 #define UNKNOWN_COLUMNS \
 	"SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)," \
@@ -409,7 +440,7 @@ vf_source_drop_reference(const char *table, const char *column)
 	" AND coalesce(e.typcategory, t.typcategory) = 'S'" \
 	" AND (pg_catalog.lower(a.attname) ~ '(^|_)(key|path|uri|url)s?$'" \
 	" OR a.attname ~ '[a-z0-9](Key|Path|Uri|URI|Url|URL)s?$')" \
-	" AND NOT (c.oid IN ($1, $2) AND a.attname ~ '_s3_key$')" \
+	" AND pg_catalog.format('%s %s', c.oid, a.attname) <> ALL ($1)" \
 	" AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d" \
 	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass" \
 	" AND d.objid = c.oid AND d.deptype = 'e')" \
@@ -418,12 +449,12 @@ vf_source_drop_reference(const char *table, const char *column)
 	" AND NOT r.waived OR r.waived AND r.table_schema = n.nspname" \
 	" AND r.table_name = c.relname))"
 
-/* The rows of vf_reference but for the columns that could be loaded ($3). */
+/* The rows of vf_reference but for the columns that could be loaded ($2). */
 #define NOTED_COLUMNS \
 	"SELECT pg_catalog.format('%I.%I', table_schema, table_name)," \
 	" column_name, CASE WHEN waived THEN 'waived' ELSE 'gone' END" \
 	" FROM {vf}.vf_reference WHERE waived OR pg_catalog.format('%s %s'," \
-	" table_oid, column_name) <> ALL ($3)"
+	" table_oid, column_name) <> ALL ($2)"
 
 static void
 put(VfReference *r, char *table, char *column, VfReferenceState state)
@@ -445,6 +476,23 @@ arg_loaded(const VfSource *source, VfDbArgs *args)
 	vf_db_arg_texts(args, names, source->n_added);
 }
 
+/* The columns of both tables that were registered. */
+static void
+arg_registered(const VfSource *source, VfDbArgs *args)
+{
+	const VfTable *tables[] = {&source->sessions, &source->orders};
+	char	  **names = palloc(sizeof(char *) *
+							   Max(source->sessions.nkeys +
+								   source->orders.nkeys, 1));
+	int			n = 0;
+
+	for (int t = 0; t < 2; t++)
+		for (int i = 0; i < tables[t]->nkeys; i++)
+			names[n++] = psprintf("%u %s", tables[t]->relid,
+								  tables[t]->keys[i].name);
+	vf_db_arg_texts(args, names, n);
+}
+
 static VfReferenceState
 state_of(const char *word)
 {
@@ -461,8 +509,7 @@ vf_source_list_references(const VfSource *source, int *n)
 	uint64		rows;
 	VfReference *result;
 
-	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->sessions.relid));
-	vf_db_arg(&args, OIDOID, ObjectIdGetDatum(source->orders.relid));
+	arg_registered(source, &args);
 	arg_loaded(source, &args);
 	rows = vf_db_run_self(NOTED_COLUMNS " UNION ALL " UNKNOWN_COLUMNS
 						  " ORDER BY 3, 1, 2", &args);

@@ -166,6 +166,8 @@ foreach my $case (
 		qr/Row security/ ],
 	[ q{CREATE TABLE odd (k_path text); INSERT INTO odd VALUES ('s3://b/k')},
 		qr/1 of its 1 values are URLs/ ],
+	[ 'CREATE TABLE odd (k_path text[]) PARTITION BY RANGE (k_path); CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE FOREIGN TABLE odd_1 PARTITION OF odd DEFAULT SERVER s',
+		qr/foreign table/ ],
 	[ 'CREATE VIEW odd AS SELECT 1::text AS k_path', qr/not a table/ ])
 {
 	my ($sql, $refusal) = @$case;
@@ -174,6 +176,31 @@ foreach my $case (
 		"refused: $refusal");
 	sql($node, ($sql =~ /VIEW/ ? 'DROP VIEW odd' : 'DROP TABLE odd'));
 }
+like(ask(q{SELECT vf_add_reference('vf_outbox', 'keys')}),
+	qr/this extension's/, 'what is queued is no reference to itself');
+
+# A list of keys, and a domain, are named like those that are registered.
+sql($node, q{CREATE DOMAIN key AS text;
+	ALTER TABLE sessions ADD extra_s3_key text[], ADD odd_s3_key key});
+like(ask($go), qr/2 columns may.*sessions \(extra_s3_key\), public\.sessions \(odd_s3_key\)/s,
+	'P3: a column of sessions too, where it is not registered');
+is( sql($node, q{SELECT vf_add_reference('sessions', 'extra_s3_key'),
+		vf_add_reference('sessions', 'odd_s3_key');
+	SELECT count(*) FROM vf_references WHERE state = 'added'}),
+	"0|0\n2", 'until it is added');
+sql($node, q{SELECT vf_drop_reference('sessions', 'extra_s3_key'),
+		vf_drop_reference('public.sessions', 'odd_s3_key');
+	ALTER TABLE sessions DROP extra_s3_key, DROP odd_s3_key});
+
+# A name without a schema may be that of two tables.
+sql($node, q{CREATE SCHEMA a; CREATE SCHEMA b;
+	CREATE TABLE a.shelf (thing text); CREATE TABLE b.shelf (thing text);
+	SELECT vf_add_reference('a.shelf', 'thing'), vf_add_reference('b.shelf', 'thing')});
+like(ask(q{SELECT vf_drop_reference('shelf', 'thing')}),
+	qr/2 tables of that name.*a\.shelf and b\.shelf.*schema too/s,
+	'P3: the other table keeps its objects');
+is(sql($node, q{SELECT vf_drop_reference('b.shelf', 'thing'),
+		vf_drop_reference('shelf', 'thing')}), 't|t', 'until it is named');
 row('url', 'https://voiceframe.s3.amazonaws.com/temp_photos/kept');
 like(ask($go), qr/1 of 2 references are no keys.*URLs/s,
 	'P3: a reference that is a URL keeps everything');
@@ -321,6 +348,19 @@ sql($node, q{CREATE ROLE keeper LOGIN;
 	SELECT vf_waive_reference('file_audit_logs', 'source_path', 'a log')});
 configure($node, $peer);
 sql($node, q{SELECT vf_add_reference('elsewhere', 'thing')});
+
+# Another owner reads what the one before could.
+sql($node, q{CREATE ROLE heir LOGIN;
+	ALTER TABLE sessions OWNER TO heir; ALTER TABLE orders OWNER TO heir;
+	ALTER TABLE elsewhere OWNER TO heir});
+foreach my $asked ('count(*) FROM vf_s3_orphans', 'count(*) FROM vf_at_risk',
+	'count(*) FROM vf_find_lifecycle_losses()', 'count(*) FROM vf_promote()',
+	'count(*) FROM vf_s3_delete_orphans()')
+{
+	unlike(ask("SELECT $asked"), qr/ERROR/, "another owner: $asked");
+}
+sql($node, q{ALTER TABLE sessions OWNER TO keeper;
+	ALTER TABLE orders OWNER TO keeper; ALTER TABLE elsewhere OWNER TO keeper});
 $said = ask("SET ROLE keeper; $go");
 like($said, qr/brake.*more would go than 100, the limit by voiceframe\.orphan_brake_percent/s,
 	'the brake counts all there are');

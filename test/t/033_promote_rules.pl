@@ -281,6 +281,28 @@ is( sql($node, q{SELECT string_agg(DISTINCT who, ', ') FROM heard}),
 sql($node, 'DROP TRIGGER hear ON sessions; DROP TRIGGER hear ON orders');
 forget_all();
 
+# One that waits for the commit fires before, while the rights are his; what it
+# refuses is refused of its file alone.
+sql($node, 'DELETE FROM heard');
+sql($node, qq{CREATE CONSTRAINT TRIGGER hear AFTER UPDATE ON $_
+	DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()})
+  foreach 'sessions', 'orders';
+$f = new_file();
+drain_now();
+check_done($f, 'with deferred triggers');
+is( sql($node, q{SELECT string_agg(DISTINCT who, ', ') FROM heard}),
+	'shopkeeper pg_catalog, pg_temp', 'P9: deferred triggers run as the owner');
+forget_all();
+sql($node, q{CREATE OR REPLACE FUNCTION refuse() RETURNS trigger
+	LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''not today''; END'});
+$f = new_file();
+age($node);
+(undef, my $refused) = VfTest::call($node, undef, 'CALL vf_drain()');
+is(entry($f), 'waiting 1 RowRefused', 'P6: a deferred trigger refuses one file')
+  or diag($refused);
+sql($node, 'DROP TRIGGER hear ON sessions; DROP TRIGGER hear ON orders');
+check_finishes($f, 'a deferred trigger refuses');
+
 my $holder = session($node);
 $f = new_file();
 $holder->ask("BEGIN; SELECT 1 FROM sessions FOR UPDATE");
