@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""orphans.py: the list of orphans against a model, while all changes.
+"""orphans.py: orphans listed and deleted, against a model, while all changes.
 
   orphans.py [--objects N] [--store peer|ceph] [--endpoint URL] [--seed N]
 
@@ -12,6 +12,12 @@ key whether it must be listed, or must not: what is fresh, referenced, uploaded
 again or queued is never an orphan.  What changes under a scan may be seen
 either way until the next one; at the end nothing is left open, and the list is
 exactly the model's.
+
+Then orphans are deleted too while all that goes on: what is queued and claimed
+is uploaded again and named by rows, drains are ended and killed.  reaped.py
+says of each object that is gone whether it may be, and of each key that was
+queued what must have become of it.  At last the bucket is quiet: exactly the
+list goes.  Every fourth seed has a bucket with versions (on the peer).
 
 --endpoint takes a store that runs already and knows ceph.sh's keys.
 """
@@ -29,14 +35,19 @@ import time
 sys.dont_write_bytecode = True          # the tree must stay clean
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import parts                            # noqa: E402
+import reaped                           # noqa: E402
 from parts import Violation, bucket     # noqa: E402
 from pgwire import literal              # noqa: E402
+from steady import Steady               # noqa: E402
 
 DEMO = os.path.join(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))), 'demo')
 ORPHAN_PREFIXES = ('temp_photos/', 'temp_audio/', 'waveforms/',
                    'pdfs/preview_')
 GRACE = 7 * 86400                       # voiceframe.orphan_grace
+DRAINERS = 2
+# Time to come between the look at an object and its delete.
+SLOW_LOOKS = {'match': {'verb': 'HEAD'}, 'delay': 0.02, 'times': 0}
 CONF = '''
 voiceframe.databases = 'none'
 voiceframe.s3_credentials_file = '%s'
@@ -90,6 +101,11 @@ class Model:
         self.pools = collections.defaultdict(list)
         self.tally, self.errors = collections.Counter(), []
         self.figures, self.checks = {}, 0
+        self.prefixes, self.honours = ORPHAN_PREFIXES, options.store == 'peer'
+        self.versions = self.honours and options.seed % 4 == 0
+        self.ledger, self.taken = reaped.Ledger(self), set()
+        self.kills = 0
+        self.drains = [threading.Lock() for _ in range(DRAINERS)]
         credentials = os.path.join(directory, 'credentials')
         with open(os.open(credentials, os.O_WRONLY | os.O_CREAT, 0o600),
                   'w') as f:
@@ -113,7 +129,7 @@ class Model:
                              parts.REGION)
 
     def connect(self):
-        return self.cluster.connect(timeout=1200)
+        return Steady(self.cluster)
 
     # Setting up
 
@@ -134,6 +150,15 @@ class Model:
             ' probe => false)' % (literal(parts.BUCKET),
                                   literal(self.store.endpoint)))
         self.admin.query('SELECT vf_resume()')
+        self.admin.query(
+            'SELECT vf_waive_reference(table_name::regclass, column_name,'
+            " 'a log') FROM vf_references WHERE state = 'unknown'")
+        self.admin.query(reaped.LEDGER)
+        if self.versions:
+            self.store.keep_versions()
+            self.admin.query('ALTER DATABASE %s SET'
+                             ' voiceframe.s3_delete_versions = on'
+                             % parts.DATABASE)
         self.fill()
 
     def fill(self):
@@ -149,6 +174,9 @@ class Model:
             self.pools[kind].append(key)
             if kind in ('kept', 'due', 'app'):
                 rows.append((key, kind))
+                self.ledger.named.add(key)
+            if kind == 'kept':
+                self.ledger.kept_at[key] = 0
         began = time.time()
         if self.options.endpoint:
             self.store.fill(keys)
@@ -179,6 +207,9 @@ class Model:
         conn, began = self.connect(), time.time()
         conn.query('CALL vf_s3_scan()')
         self.scans.append((began, time.time()))
+        number = int(conn.column("SELECT max(id) FROM vf_scan"
+                                 " WHERE state = 'complete'")[0])
+        self.ledger.scans[number] = reaped.Scan(number, *self.scans[-1])
         self.note('scan seconds', time.time() - began)
         self.note('scan MB', peak(conn))
         conn.close()
@@ -188,9 +219,9 @@ class Model:
             "UPDATE vf_scan SET started_at = started_at - interval '25 h',"
             " ended_at = ended_at - interval '25 h'")
 
-    def set_boundary(self, when):
+    def set_boundary(self, when, conn=None):
         """What was written before is older than the grace."""
-        self.admin.query(
+        (conn or self.admin).query(
             'UPDATE vf_scan SET store_time = to_timestamp(%f)'
             " + interval '%d seconds' WHERE id = (SELECT max(id)"
             " FROM vf_scan WHERE state = 'complete')" % (when, GRACE))
@@ -237,12 +268,13 @@ class Model:
             return None
         return True if key in held else None
 
-    def check_both(self, what, exact=False):
+    def check_both(self, what, exact=False, some=True):
         held = self.store.keys()
-        self.check(what + ', old objects', self.boundary, held, exact)
-        self.check(what + ', no grace', time.time() + 1, held, exact)
+        self.check(what + ', old objects', self.boundary, held, exact,
+                   some)
+        self.check(what + ', no grace', time.time() + 1, held, exact, some)
 
-    def check(self, what, boundary, held, exact):
+    def check(self, what, boundary, held, exact, some):
         """When all is quiet."""
         self.set_boundary(boundary)
         listed = self.orphans()
@@ -264,7 +296,7 @@ class Model:
         self.checks += 1
         print('%s: %d listed, %d had to be, %d open, %d keys named' % (
             what, len(listed), must, open_keys, len(named)), flush=True)
-        if must == 0:
+        if some and must == 0:
             raise Violation('%s: nothing was an orphan' % what)
 
     def glance(self):
@@ -281,24 +313,34 @@ class Model:
 
     def take(self, pool):
         with self.lock:
-            return self.pools[pool].pop() if self.pools[pool] else None
+            while self.pools[pool]:
+                key = self.pools[pool].pop()
+                if key not in self.taken:
+                    self.taken.add(key)
+                    return key
+        return None
 
-    def upload(self, client, key, first):
+    def upload(self, rng, client, key, first):
+        """The same bytes again, or others."""
+        body = rng.choice((b'object', b'object %d' % rng.getrandbits(60)))
         began = time.time()
-        client.put(parts.BUCKET, key, b'object')
+        client.put(parts.BUCKET, key, body)
         with self.lock:
-            self.written[key] = Written(began, time.time(), first)
+            w = Written(began, time.time(), first)
+            self.written[key] = w
+            self.ledger.uploads[key].append(
+                reaped.Upload(began, w.ended, body))
         self.tally['uploaded' if first else 'uploaded again'] += 1
 
     def uploader(self, rng, client, conn):
-        self.upload(client, '%sfresh%d%s' % (
+        self.upload(rng, client, '%sfresh%d%s' % (
             rng.choice(ORPHAN_PREFIXES), rng.getrandbits(60),
             rng.choice(ODD + ('',) * 90)), True)
 
     def again(self, rng, client, conn):
         key = self.take('lost')
         if key:
-            self.upload(client, key, False)
+            self.upload(rng, client, key, False)
 
     def deleter(self, rng, client, conn):
         keys = [k for k in (self.take('lost') for _ in range(5)) if k]
@@ -315,8 +357,15 @@ class Model:
         if key is None:
             return
         if rng.random() < 0.3:
-            self.upload(client, key, False)
-        conn.query(insert([(key, rng.choice(('kept', 'due')))]))
+            self.upload(rng, client, key, False)
+        self.name(rng, conn, key)
+
+    def name(self, rng, conn, key):
+        kind = rng.choice(('kept', 'due'))
+        self.ledger.named.add(key)
+        conn.query(insert([(key, kind)]))
+        if kind == 'kept':
+            self.ledger.kept_at[key] = time.time()
         self.tally['named'] += 1
 
     def application(self, rng, client, conn):
@@ -337,6 +386,97 @@ class Model:
         conn.query('CALL vf_drain(%d)' % max(5, self.options.objects // 4000))
         self.tally['drains'] += 1
 
+    # Actors of the deletion
+
+    def reaper(self, rng, client, conn):
+        boundary = rng.choice((self.boundary, time.time() + 1))
+        self.set_boundary(boundary, conn)
+        n = sum(int(o) for o in conn.column(
+            'SELECT objects FROM vf_s3_delete_orphans()'))
+        self.ledger.calls.append(reaped.Call(time.time(), boundary))
+        # Rows that go meanwhile may make some more.
+        conn.query('SELECT * FROM vf_s3_delete_orphans(dry_run => false,'
+                   ' max_objects => %d, confirm => %d)' % (
+                       max(50, self.options.objects // 20), n + 1000))
+        self.tally['reaps'] += 1
+
+    def chase(self, rng, conn):
+        """A key that is about to go, and nobody else's."""
+        keys = conn.column(
+            'SELECT k FROM (SELECT keys FROM vf_outbox WHERE orphan_scan IS'
+            " NOT NULL AND state IN ('waiting', 'claimed')"
+            " ORDER BY state = 'waiting', random() LIMIT 1) o, unnest(keys) k"
+            ' ORDER BY random() LIMIT 5')
+        with self.lock:
+            for key in keys:
+                if key not in self.taken:
+                    self.taken.add(key)
+                    return key
+        return None
+
+    def chaser(self, rng, client, conn):
+        key = self.chase(rng, conn)
+        if key:
+            self.upload(rng, client, key, False)
+            self.tally['chased'] += 1
+
+    def claimant(self, rng, client, conn):
+        key = self.chase(rng, conn)
+        if key:
+            self.name(rng, conn, key)
+
+    def drain(self, rng, conn, number):
+        with self.drains[number]:
+            if not conn.once('CALL vf_drain(%d)' %
+                             max(200, self.options.objects // 50)):
+                self.tally['drains cut short'] += 1
+        self.tally['drains'] += 1
+
+    def first_drain(self, rng, client, conn):
+        self.drain(rng, conn, 0)
+
+    def second_drain(self, rng, client, conn):
+        self.drain(rng, conn, 1)
+
+    def killer(self, rng, client, conn):
+        """Ends a drain at work, one in three with the server's processes."""
+        pids = conn.column(
+            "SELECT pid FROM vf_outbox, pg_stat_activity WHERE pid = lease_pid"
+            " AND vf_outbox.state = 'claimed' AND orphan_scan IS NOT NULL")
+        if not pids:
+            return
+        self.stop.wait(rng.random() * 0.3)
+        self.kills += 1
+        crash = self.kills % 3 == 2
+        if crash:
+            parts.kill(int(pids[0]), signal.SIGKILL)
+        else:
+            conn.query('SELECT pg_terminate_backend(%s)' % pids[0])
+        self.tally['crashes' if crash else 'drains ended'] += 1
+        for lock in self.drains:
+            lock.acquire()
+        try:
+            self.give_up_leases(conn, crash)
+        finally:
+            for lock in self.drains:
+                lock.release()
+
+    def give_up_leases(self, conn, crash):
+        """As if the time had passed that makes the dead lose their leases.
+
+        No drain is at work; what the dead have sent is carried out first.
+        """
+        parts.wait_for(lambda: self.store.busy() == 0, 'requests to end', 60)
+        if crash:
+            client = self.client()
+            client.delete_many(parts.BUCKET, list(
+                client.list(parts.BUCKET, parts.MARKERS)) or ['none'])
+        conn.query("UPDATE vf_outbox SET next_attempt_at = now()"
+                   " - interval '1 second' WHERE state IN ('waiting',"
+                   " 'claimed'); UPDATE vf_bucket SET next_attempt_at = NULL")
+
+    # All together
+
     def act(self, name, n):
         rng = random.Random('%d %s %d' % (self.options.seed, name,
                                           len(self.scans)))
@@ -345,21 +485,25 @@ class Model:
             while not self.stop.is_set() or done < n:
                 getattr(self, name)(rng, client, conn)
                 done += 1
-                if done >= n and self.stop.wait(0.02):
+                if done >= n and self.stop.wait(0.05):
                     break
             conn.close()
         except Exception as fault:      # told by the main thread
             self.errors.append('%s: %r' % (name, fault))
 
-    def play(self):
+    def play(self, reaping=False):
         """Actors before, under and behind a scan; each acts often enough."""
         n, self.stop = max(20, self.options.objects // 400), threading.Event()
         often = {'purger': 4, 'drainer': 3, 'application': n // 4,
-                 'deleter': n // 8}
+                 'deleter': n // 8, 'reaper': 5, 'killer': 8,
+                 'first_drain': 8, 'second_drain': 8}
         actors = [threading.Thread(target=self.act,
                                    args=(name, often.get(name, n)))
                   for name in ('uploader', 'again', 'deleter', 'namer',
-                               'application', 'purger', 'drainer')]
+                               'application', 'purger') + (
+                                   ('reaper', 'chaser', 'claimant', 'killer',
+                                    'first_drain', 'second_drain')
+                                   if reaping else ('drainer',))]
         before = self.tally['uploaded again']
         for a in actors:
             a.start()
@@ -390,6 +534,71 @@ class Model:
             self.pass_a_day()
             self.scan()
             self.check_both(name, exact=name == 'fourth')
+        for name in ('fifth', 'sixth'):
+            self.pass_a_day()
+            self.store.faults([SLOW_LOOKS])
+            self.play(reaping=True)
+            self.store.faults([])
+            self.drain_all()
+            self.check_reaped(name)
+            self.check_both(name, some=False)
+        for name in ('seventh', 'eighth'):
+            self.pass_a_day()
+            self.scan()
+            self.check_both(name, exact=name == 'eighth', some=False)
+        self.reap_all()
+
+    def drain_all(self):
+        """Until nothing waits; no window is left to wait for."""
+        def done():
+            self.admin.query('CALL vf_drain()')
+            self.give_up_leases(self.admin, False)
+            return not self.admin.query(
+                "SELECT FROM vf_outbox WHERE state IN ('waiting', 'claimed')")
+        # The last crash may have left a lease in the bucket.
+        self.give_up_leases(self.admin, True)
+        self.admin.query('SELECT vf_undo_discard()')
+        parts.wait_for(done, 'the outbox to be empty',
+                       60 + self.options.objects // 100)
+
+    def check_reaped(self, name):
+        held = self.store.keys()
+        self.ledger.read()
+        self.ledger.check_queued()
+        self.ledger.check_gone(held)
+        self.ledger.check_fates(held)
+        if self.versions:
+            self.ledger.check_versions(held)
+        self.checks += 1
+        print('%s: %d orphans queued so far' % (
+            name, len(self.ledger.queued)), flush=True)
+
+    def reap_all(self):
+        """Nobody else is there: all that is listed goes, and no more."""
+        before, boundary = self.store.keys(), time.time() + 1
+        self.set_boundary(boundary)
+        listed = self.orphans()
+        self.ledger.calls.append(reaped.Call(time.time(), boundary))
+        began = time.time()
+        self.admin.query('SELECT * FROM vf_s3_delete_orphans('
+                         'dry_run => false, max_objects => 1000000,'
+                         ' confirm => %d)' % len(listed))
+        self.note('queue seconds', time.time() - began)
+        began = time.time()
+        self.drain_all()
+        gone = before - self.store.keys()
+        self.figures['orphans a second'] = round(
+            len(gone) / (time.time() - began))
+        if gone != listed:
+            raise Violation('P2, P3: %d orphans, %d gone: %r' % (
+                len(listed), len(gone), sorted(gone ^ listed)[:3]))
+        self.check_reaped('the end')
+        if self.orphans():
+            print('%d gone ones are listed until the next scan'
+                  % len(self.orphans()), flush=True)
+        for what in ('orphans gone', 'OrphanChanged', 'Referenced'):
+            if not self.ledger.seen[what]:
+                raise Violation('nothing was seen of: ' + what)
 
 
 def insert(rows):
@@ -399,7 +608,7 @@ def insert(rows):
         " 'UTC' - a * interval '3 days', now() AT TIME ZONE 'UTC'"
         " + (1 - 3 * a) * interval '1 day' FROM (VALUES %s) v (k, a)"
         % ', '.join('(%s, %d)' % (literal(key), kind == 'due')
-                    for key, kind in rows))
+                    for key, kind in rows) + ' ON CONFLICT DO NOTHING')
 
 
 def peak(conn):
@@ -438,7 +647,7 @@ def main():
             shutil.rmtree(directory)
         else:
             print('kept: ' + directory, flush=True)
-    for counts in (model.tally, model.figures):
+    for counts in (model.tally, model.ledger.seen, model.figures):
         print(', '.join('%s %s' % each for each in sorted(counts.items())))
     print('%d checks, %d violations' % (model.checks, not fine), flush=True)
     return 0 if fine else 1
