@@ -192,6 +192,14 @@ sql($node, q{SELECT vf_drop_reference('sessions', 'extra_s3_key'),
 		vf_drop_reference('public.sessions', 'odd_s3_key');
 	ALTER TABLE sessions DROP extra_s3_key, DROP odd_s3_key});
 
+# However it is written.
+sql($node, q{CREATE TABLE odd (filepath text, "s3Key" text, "imageURLs" text[],
+	donkey_id text)});
+is( sql($node, q{SELECT string_agg(column_name, ' ' ORDER BY column_name)
+		FROM vf_references WHERE state = 'unknown'}),
+	'filepath imageURLs s3Key', 'P3: one word or two, it is one of keys');
+sql($node, 'DROP TABLE odd');
+
 # A name without a schema may be that of two tables.
 sql($node, q{CREATE SCHEMA a; CREATE SCHEMA b;
 	CREATE TABLE a.shelf (thing text); CREATE TABLE b.shelf (thing text);
