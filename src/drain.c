@@ -184,6 +184,9 @@ claim(void *arg)
 							   &d->result->counts.cancelled);
 	vf_wave_cancel_referenced(wave, d->source,
 							  &d->result->counts.cancelled);
+
+	/* What a purge has taken from a row to undo since the first look. */
+	vf_wave_defer_undo(wave);
 	vf_wave_prepare(wave);
 }
 

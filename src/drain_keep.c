@@ -234,17 +234,23 @@ undo_keys(char *const *keys, int n, int *found)
 	return result;
 }
 
+/*
+ * Each statement sees another moment, and the one over all references takes
+ * its time.  What passes from undo, or from a copy, to a row meanwhile has to
+ * be seen before it, and what a purge takes the other way after it.
+ */
 void
 vf_wave_look_again(const VfSource *source, char *const *keys, int n,
 				   VfWaveLook *look)
 {
+	look->undo = undo_keys(keys, n, &look->n_undo);
+	look->copied = vf_outbox_copied(keys, n, &look->n_copied);
+	qsort(look->copied, look->n_copied, sizeof(char *), pg_qsort_strcmp);
 	look->referenced = vf_source_referenced(source, keys, n,
 											&look->n_referenced);
 	qsort(look->referenced, look->n_referenced, sizeof(char *),
 		  pg_qsort_strcmp);
-	look->undo = undo_keys(keys, n, &look->n_undo);
-	look->copied = vf_outbox_copied(keys, n, &look->n_copied);
-	qsort(look->copied, look->n_copied, sizeof(char *), pg_qsort_strcmp);
+	look->undo_now = undo_keys(keys, n, &look->n_undo_now);
 }
 
 bool
@@ -257,5 +263,6 @@ vf_wave_still_goes(const VfWaveLook *look, const char *key, VfKeyOutcome *o)
 		return false;
 	}
 	return !has_text(look->undo, look->n_undo, key) &&
+		!has_text(look->undo_now, look->n_undo_now, key) &&
 		!has_text(look->copied, look->n_copied, key);
 }

@@ -54,6 +54,8 @@ typedef struct VfWaveLook
 	int			n_referenced;
 	char	  **undo;			/* named by what can still be put back */
 	int			n_undo;
+	char	  **undo_now;		/* the same, asked once more at the end */
+	int			n_undo_now;
 	char	  **copied;			/* named by a copy that is still to be made */
 	int			n_copied;
 } VfWaveLook;

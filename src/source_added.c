@@ -438,8 +438,7 @@ vf_source_drop_reference(const char *table, const char *column)
 	" AND c.relpersistence <> 't'" \
 	" AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'" \
 	" AND coalesce(e.typcategory, t.typcategory) = 'S'" \
-	" AND (pg_catalog.lower(a.attname) ~ '(^|_)(key|path|uri|url)s?$'" \
-	" OR a.attname ~ '[a-z0-9](Key|Path|Uri|URI|Url|URL)s?$')" \
+	" AND pg_catalog.lower(a.attname) ~ '(key|path|uri|url)s?$'" \
 	" AND pg_catalog.format('%s %s', c.oid, a.attname) <> ALL ($1)" \
 	" AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d" \
 	" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass" \

@@ -192,6 +192,14 @@ sql($node, q{SELECT vf_drop_reference('sessions', 'extra_s3_key'),
 		vf_drop_reference('public.sessions', 'odd_s3_key');
 	ALTER TABLE sessions DROP extra_s3_key, DROP odd_s3_key});
 
+# However it is written.
+sql($node, q{CREATE TABLE odd (filepath text, "s3Key" text, "imageURLs" text[],
+	donkey_id text)});
+is( sql($node, q{SELECT string_agg(column_name, ' ' ORDER BY column_name)
+		FROM vf_references WHERE state = 'unknown'}),
+	'filepath imageURLs s3Key', 'P3: one word or two, it is one of keys');
+sql($node, 'DROP TABLE odd');
+
 # A name without a schema may be that of two tables.
 sql($node, q{CREATE SCHEMA a; CREATE SCHEMA b;
 	CREATE TABLE a.shelf (thing text); CREATE TABLE b.shelf (thing text);
@@ -296,6 +304,39 @@ like(fates(), qr/^late cancelled Referenced; later waiting/,
 like(bucket(), qr{temp_photos/late temp_photos/later}, 'as it says');
 sql($node, q{DELETE FROM vf_outbox; SELECT vf_undo_discard();
 	DELETE FROM sessions WHERE session_token = 'late'});
+
+# One that is put back while the references are read: the statement sees
+# neither the row nor, once it is done, the undo row.
+sql($node, q{DELETE FROM vf_outbox; CREATE TABLE album (things text[]);
+	ALTER TABLE album ALTER things SET STORAGE EXTERNAL;
+	INSERT INTO album SELECT array_agg(md5(i::text)) FROM generate_series(1, 1000) i;
+	SELECT vf_add_reference('album', 'things')});
+my $toast = sql($node, q{SELECT indexrelid::regclass FROM pg_index WHERE indrelid =
+	(SELECT reltoastrelid FROM pg_class WHERE relname = 'album')});
+left_behind('temp_photos/back again');
+sql($node, $go);
+$peer->faults({ name => 'hold', hold => \1, match => { verb => 'HEAD' } });
+$asking = held_drain($node);
+wait_for(sub { $peer->ctl('held') =~ /hold/ });
+row('back again', 'temp_photos/back again');
+sql($node, q{UPDATE sessions SET expires_at = now() - interval '1 day'
+	WHERE session_token = 'back again'});
+sql($node, q{SET voiceframe.undo_window = '1d'; CALL vf_purge(confirm => 1)});
+my $holder = session($node);
+$holder->ask('BEGIN; REINDEX INDEX ' . $toast);
+$peer->ctl('clear');
+$peer->ctl('release');
+wait_for(sub { sql($node, q{SELECT count(*) FROM pg_stat_activity
+	WHERE wait_event_type = 'Lock' AND query LIKE 'CALL vf_drain%'}) });
+is(sql($node, q{SELECT outcome FROM vf_undo_purge('back again')}), 'restored',
+	'a row is put back while the references are read');
+$holder->ask('ROLLBACK');
+$holder->quit;
+$asking->finish;
+like(bucket(), qr{temp_photos/back again}, 'P3: its object stays');
+sql($node, q{DELETE FROM vf_outbox; SELECT vf_undo_discard();
+	DELETE FROM sessions WHERE session_token = 'back again';
+	SELECT vf_drop_reference('album', 'things'); DROP TABLE album});
 
 # ---- what fails
 
