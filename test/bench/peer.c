@@ -4,7 +4,8 @@
  * It answers every POST ?delete with "Deleted" for each key of the body, a list
  * with a page of as many objects as its argument says, and anything else with
  * an empty 200.  Keys go back as they came, escaped as they are; nothing is
- * stored, signed or checked.  One thread, epoll, connections kept alive.
+ * signed or checked, nothing stored but the owners' markers.  One thread,
+ * epoll, connections kept alive.
  * Prints its port when it listens; ends with SIGTERM.
  *
  * Not part of the extension: test/bench/drain.sh and scan.sh compile and run it.
@@ -126,15 +127,79 @@ write_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
+#define MARKER "/.voiceframe_retention/"
+#define NO_SUCH_KEY "<Error><Code>NoSuchKey</Code></Error>"
+#define MARKERS 64				/* then the oldest is forgotten */
+#define MAX_MARKER 2048
+
+/* The owners' markers, one of each database, are all that is kept. */
+typedef struct Marker
+{
+	char		path[MAX_MARKER];
+	char		body[MAX_MARKER];
+} Marker;
+
+static Marker markers[MARKERS];
+
+/* The path of a request for a marker, or NULL. */
+static const char *
+marker_path(const char *head, size_t *len)
+{
+	const char *path = strchr(head, ' ');
+	const char *found = strstr(head, MARKER);
+
+	if (path == NULL || found == NULL)
+		return NULL;
+	*len = strcspn(++path, " ?\r");
+	return found < path + *len && *len < MAX_MARKER ? path : NULL;
+}
+
+/* Tell, keep or forget a marker; returns the answer's status. */
+static const char *
+serve_marker(const char *head, const char *path, size_t path_len,
+			 const char *body, char *to, size_t *len)
+{
+	static int	next;
+	Marker	   *m = markers;
+
+	while (m < markers + MARKERS && (m->path[path_len] != '\0' ||
+									 strncmp(m->path, path, path_len) != 0))
+		m++;
+	if (strncmp(head, "GET ", 4) == 0)
+	{
+		int			found = m < markers + MARKERS;
+
+		*len = stpcpy(to, found ? m->body : NO_SUCH_KEY) - to;
+		return found ? "200 OK" : "404 Not Found";
+	}
+	if (strncmp(head, "PUT ", 4) == 0 && strlen(body) < MAX_MARKER)
+	{
+		if (m == markers + MARKERS)
+			m = &markers[next++ % MARKERS];
+		memcpy(m->path, path, path_len);
+		m->path[path_len] = '\0';
+		strcpy(m->body, body);
+	}
+	else if (strncmp(head, "DELETE ", 7) == 0 && m < markers + MARKERS)
+		m->path[0] = '\0';
+	return "200 OK";
+}
+
 /* The head goes right before the body, so that both leave in one write. */
 static int
 answer(Conn *c, const char *body)
 {
 	size_t		len = 0;
+	const char *status = "200 OK";
+	size_t		path_len = 0;
+	const char *path = marker_path(c->in, &path_len);
 	char		head[HEAD_ROOM];
 	int			head_len;
 
-	if (strncmp(c->in, "POST ", 5) == 0)
+	if (path != NULL)
+		status = serve_marker(c->in, path, path_len, body,
+							  c->out + HEAD_ROOM, &len);
+	else if (strncmp(c->in, "POST ", 5) == 0)
 		len = echo_keys(body, c->out + HEAD_ROOM);
 	else if (strncmp(c->in, "GET ", 4) == 0 && strstr(c->in, "&prefix="))
 		len = stpcpy(c->out + HEAD_ROOM, EMPTY("ListBucketResult")) -
@@ -149,8 +214,8 @@ answer(Conn *c, const char *body)
 		len = stpcpy(c->out + HEAD_ROOM, "<VersioningConfiguration/>") -
 			(c->out + HEAD_ROOM);
 	head_len = snprintf(head, sizeof(head),
-						"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n"
-						"Content-Length: %zu\r\n\r\n", len);
+						"HTTP/1.1 %s\r\nContent-Type: application/xml\r\n"
+						"Content-Length: %zu\r\n\r\n", status, len);
 	memcpy(c->out + HEAD_ROOM - head_len, head, head_len);
 	return write_all(c->fd, c->out + HEAD_ROOM - head_len, head_len + len);
 }

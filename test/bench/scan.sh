@@ -26,6 +26,9 @@ bench_scan() {
 	[ "$(value postgres "SELECT count(*) FROM pg_database
 		WHERE datname = 'bare'")" = 1 ] || prepare bare 1000 87
 	fresh bare
+	# The lease is taken beforehand: that waits, whatever the objects.
+	on run -c 'SET client_min_messages = warning' -c 'CALL vf_s3_scan()' \
+		-c 'TRUNCATE vf_object' -c CHECKPOINT
 	echo
 	echo "Scan: $objects objects"
 	echo

@@ -191,6 +191,7 @@ class Model:
             self.written[key] = Written(began, ended, True)
         for at in range(0, len(rows), 5000):
             self.admin.query(insert(rows[at:at + 5000]))
+        self.ledger.filled = set(keys)
         self.admin.query('ANALYZE')
         for pool in self.pools.values():
             rng.shuffle(pool)
@@ -596,8 +597,8 @@ class Model:
         if self.orphans():
             print('%d gone ones are listed until the next scan'
                   % len(self.orphans()), flush=True)
-        for what in ('orphans gone', 'OrphanChanged', 'Referenced'):
-            if not self.ledger.seen[what]:
+        for what in ('confirmed', 'OrphanChanged', 'Referenced'):
+            if what not in self.ledger.ever:
                 raise Violation('nothing was seen of: ' + what)
 
 

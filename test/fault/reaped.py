@@ -58,10 +58,11 @@ class Ledger:
         self.windows = collections.defaultdict(list)    # [claimed, settled]
         self.purged = set()             # claimed as what rows had named
         self.uploads = collections.defaultdict(list)
+        self.filled = ()                # keys that were there at first
         self.kept_at = {}               # key -> when a row that stays was there
         self.named = set()              # by any row, at any time
         self.scans, self.calls = {}, []
-        self.seen = collections.Counter()
+        self.seen, self.ever = collections.Counter(), set()
 
     # What was written down
 
@@ -117,6 +118,11 @@ class Ledger:
         return [u for u in self.uploads[key]
                 if u.began > self.scans[q.scan].ended]
 
+    def unseen(self, key, q):
+        """Uploads that it may not have seen."""
+        return [u for u in self.uploads[key]
+                if u.ended > self.scans[q.scan].began]
+
     def is_excused(self, key, deletions):
         """Is there a delete that could not know better?"""
         for before, looked, end in deletions:
@@ -168,7 +174,8 @@ class Ledger:
             return 'outside orphan_prefixes'
         if self.kept_at.get(key, ENDLESS) < call.began:
             return 'named'
-        if self.model.written[key].first and self.stale(key, q):
+        if key not in self.filled and \
+                len(self.stale(key, q)) == len(self.uploads[key]):
             return 'not seen by two scans'
         newer = [s for s in self.scans.values()
                  if s.id > q.scan and s.ended < call.began]
@@ -195,13 +202,15 @@ class Ledger:
         fates = self.fates()
         for key, entries in self.queued.items():
             q = entries[-1]
-            uploads, there = self.stale(key, q), key in held
+            uploads, there = self.unseen(key, q), key in held
             for state, code in fates.get(key, [('confirmed', None)]):
                 # What is gone is listed, and queued, until the next scan.
-                self.seen[(code or state) + (
-                    '' if there or not code else ', gone already')] += 1
+                name = (code or state) + (
+                    '' if there or not code else ', gone already')
+                self.seen[name] += 1
+                self.ever.add(name)
                 if (state, code) == ('cancelled', 'OrphanChanged'):
-                    fault = there and not self.stale(key, entries[0])
+                    fault = there and not self.unseen(key, entries[0])
                 elif (state, code) == ('cancelled', 'Referenced'):
                     fault = key not in self.named
                 elif state == 'confirmed':
@@ -225,8 +234,8 @@ class Ledger:
         for key in self.queued:
             if key in self.purged or self.model.written[key].deleted:
                 continue
-            wanted = 1 - self.model.written[key].first \
-                + len(self.uploads[key]) + (key not in held)
+            wanted = (key in self.filled) + len(self.uploads[key]) \
+                + (key not in held)
             if history.get(key, 0) < wanted:
                 raise Violation('P3: %r has %d versions of %d' % (
                     key, history.get(key, 0), wanted))
