@@ -229,7 +229,7 @@ ask_orphans(Claim *c, VfS3Client *client)
 	if (others == NULL)
 		return vf_wave_ask_orphans(c->wave, client, d->opt->tick,
 								   d->opt->tick_arg);
-	vf_wave_hold_orphans(c->wave, others);
+	vf_wave_hold_orphans(c->wave, "SharedBucket", others);
 	return d->opt->tick(d->opt->tick_arg);
 }
 
@@ -240,10 +240,14 @@ expand(void *arg)
 	Claim	   *c = arg;
 
 	vf_source_recheck(c->drain->source);
-	if (c->wave->orphans)
-		vf_wave_expand_orphans(c->wave, c->drain->source);
-	else
+	if (!c->wave->orphans)
 		vf_wave_expand_versions(c->wave, c->drain->source);
+	else if (vf_source_count_references(c->drain->source,
+										VF_REFERENCE_UNKNOWN) > 0)
+		vf_wave_hold_orphans(c->wave, "UnknownReference",
+							 "a column that may reference objects has come: see vf_references");
+	else
+		vf_wave_expand_orphans(c->wave, c->drain->source);
 }
 
 /*

@@ -25,7 +25,7 @@
 /* A HEAD tells whole seconds, a list may tell parts of them. */
 #define SAME_SECOND 1.0
 
-/* How long orphans wait where another database may own them, s. */
+/* How long they wait for a person, s. */
 #define HELD 3600
 
 static int
@@ -66,7 +66,7 @@ vf_wave_cancel_changed(VfWave *wave, int bucket_id, int64 *cancelled)
 }
 
 void
-vf_wave_hold_orphans(VfWave *wave, const char *message)
+vf_wave_hold_orphans(VfWave *wave, const char *code, const char *message)
 {
 	for (int i = 0; i < wave->entries[0].nkeys; i++)
 	{
@@ -74,7 +74,7 @@ vf_wave_hold_orphans(VfWave *wave, const char *message)
 
 		if (o->fate == VF_FATE_DEAD)
 			continue;
-		vf_wave_set_outcome(o, VF_FATE_AGAIN_FREE, "SharedBucket", message);
+		vf_wave_set_outcome(o, VF_FATE_AGAIN_FREE, code, message);
 		o->next_attempt += HELD * USECS_PER_SEC;
 	}
 	wave->n_requests = 0;

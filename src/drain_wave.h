@@ -98,7 +98,8 @@ extern void vf_wave_expand_versions(VfWave *wave, const VfSource *source);
  */
 extern void vf_wave_cancel_changed(VfWave *wave, int bucket_id,
 								   int64 *cancelled);
-extern void vf_wave_hold_orphans(VfWave *wave, const char *message);
+extern void vf_wave_hold_orphans(VfWave *wave, const char *code,
+								 const char *message);
 extern bool vf_wave_ask_orphans(VfWave *wave, VfS3Client *client,
 								VfHttpTick tick, void *arg);
 extern void vf_wave_expand_orphans(VfWave *wave, const VfSource *source);

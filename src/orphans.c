@@ -152,6 +152,18 @@ enter(const VfSource *source, VfDbSection *section)
 	vf_db_set("enable_nestloop", "off");
 }
 
+/* What a column that is gone named may be among what is shown. */
+static void
+warn_of_gone(const VfSource *source)
+{
+	if (vf_source_count_references(source, VF_REFERENCE_GONE) > 0)
+		ereport(WARNING,
+				(errcode(VF_ERRCODE_REGISTRATION),
+				 errmsg("objects that are referenced may be shown as orphans"),
+				 errdetail("A column that was added as a reference is gone."),
+				 errhint("See vf_references; nothing is deleted until vf_drop_reference() or vf_add_reference() was called.")));
+}
+
 void
 vf_orphans_find(VfDbRow row, void *arg)
 {
@@ -170,6 +182,7 @@ vf_orphans_find(VfDbRow row, void *arg)
 		return;
 	}
 	arg_prefixes(&args, WARNING);
+	warn_of_gone(source);
 	enter(source, &section);
 	vf_db_each(about_orphans(source,
 							 "SELECT b.key, b.bytes, b.storage_class,"
@@ -287,7 +300,7 @@ check_brake(const VfOrphansOptions *opt, const VfOrphansResult *result,
 
 	if (opt->confirm > 0)
 	{
-		if (result->objects > opt->confirm + opt->confirm / 100)
+		if (result->objects - opt->confirm > opt->confirm / 100)
 			raise_brake(result,
 						psprintf("%lld were confirmed and more than 1 %% above that are there",
 								 (long long) opt->confirm));

@@ -253,6 +253,9 @@ static const ClassRow rows[] = {
 		"Look at the object under .voiceframe_retention/ that vf_s3_check() "
 		"names; remove it if no other server uses it, or call vf_adopt() "
 	"and wait until it is 15 minutes old."},
+	{REQUEST, 0, "UnknownReference", VF_S3_BUCKET,
+		"Call vf_add_reference() or vf_waive_reference() for the columns that "
+	"are unknown in vf_references; the keys are tried again within an hour."},
 	{REQUEST, 0, "SharedBucket", VF_S3_BUCKET,
 		"See vf_s3_shared and vf_s3_check(): give each database prefixes or a "
 		"bucket of its own, or delete the marker of a database that is gone "

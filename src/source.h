@@ -230,6 +230,10 @@ typedef struct VfReference
 	VfReferenceState state;
 } VfReference;
 
+/* How many are in a state. */
+extern int	vf_source_count_references(const VfSource *source,
+									   VfReferenceState state);
+
 /* All columns that hold keys, or may. */
 extern VfReference *vf_source_list_references(const VfSource *source, int *n);
 

@@ -528,3 +528,15 @@ vf_source_list_references(const VfSource *source, int *n)
 			state_of(vf_db_text(i, 2)));
 	return result;
 }
+
+int
+vf_source_count_references(const VfSource *source, VfReferenceState state)
+{
+	int			n;
+	VfReference *refs = vf_source_list_references(source, &n);
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+		count += refs[i].state == state;
+	return count;
+}

@@ -338,6 +338,23 @@ sql($node, q{DELETE FROM vf_outbox; SELECT vf_undo_discard();
 	DELETE FROM sessions WHERE session_token = 'back again';
 	SELECT vf_drop_reference('album', 'things'); DROP TABLE album});
 
+# A column that comes after the queue.
+sql($node, 'DELETE FROM vf_outbox');
+left_behind('temp_photos/u1');
+sql($node, $go);
+sql($node, 'CREATE TABLE covers (id int, cover_path text)');
+drain($node);
+is(fates(), 'u1 waiting UnknownReference',
+	'P3: a column that comes after the queue lets orphans wait');
+sql($node, q{SELECT vf_add_reference('covers', 'cover_path')});
+age($node);
+drain($node);
+is(fates(), '', 'until somebody has said what it is');
+sql($node, 'DROP TABLE covers');
+like(ask('SELECT * FROM vf_s3_orphans'), qr/may be shown as orphans.*is gone/s,
+	'the list says that it may be wrong');
+sql($node, q{SELECT vf_drop_reference('covers', 'cover_path')});
+
 # ---- what fails
 
 sql($node, 'DELETE FROM vf_outbox');
