@@ -341,6 +341,8 @@ run_wave(Drain *d, VfS3Client *client, const VfBucket *bucket, VfPace *pace,
 								d->opt->tick_arg);
 	show_in_flight(d, 0);
 	vf_wave_settle(&wave, &d->result->counts);
+	if (wave.orphans)
+		vf_wave_forget_orphans(&wave, bucket->id);
 	if (pace->changed)
 		vf_bucket_store_pace(bucket, pace);
 	more = note_answer(d, bucket, &wave);

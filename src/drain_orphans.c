@@ -194,3 +194,18 @@ vf_wave_expand_orphans(VfWave *wave, const VfSource *source)
 		vf_wave_put_key(wave, 0, &bulk, &key, position);
 	}
 }
+
+/* What is gone is no orphan any more, though no scan has told yet. */
+void
+vf_wave_forget_orphans(const VfWave *wave, int bucket_id)
+{
+	const VfOutboxEntry *entry = &wave->entries[0];
+	char	  **gone = palloc(sizeof(char *) * Max(entry->nkeys, 1));
+	int			n = 0;
+
+	for (int i = 0; i < entry->nkeys; i++)
+		if (wave->outcomes[0][i].fate == VF_FATE_CONFIRMED)
+			gone[n++] = entry->keys[i];
+	if (n > 0)
+		vf_inventory_forget(bucket_id, entry->orphan_scan, gone, n);
+}

@@ -103,6 +103,8 @@ extern void vf_wave_hold_orphans(VfWave *wave, const char *code,
 extern bool vf_wave_ask_orphans(VfWave *wave, VfS3Client *client,
 								VfHttpTick tick, void *arg);
 extern void vf_wave_expand_orphans(VfWave *wave, const VfSource *source);
+/* With the settling: the list of orphans has them no more. */
+extern void vf_wave_forget_orphans(const VfWave *wave, int bucket_id);
 
 /* Keys in the wave's requests. */
 extern int64 vf_wave_keys(const VfWave *wave);

@@ -186,6 +186,23 @@ vf_inventory_find(int bucket_id, int64 scan_id, char *const *keys, int n,
 }
 
 void
+vf_inventory_forget(int bucket_id, int64 scan_id, char *const *keys, int n)
+{
+	VfDbArgs	args = {0};
+
+	vf_db_arg(&args, INT4OID, Int32GetDatum(bucket_id));
+	vf_db_arg(&args, INT8OID, Int64GetDatum(scan_id));
+	vf_db_arg_texts(&args, keys, n);
+
+	/* A scan that holds a row knows better; nobody waits for the other. */
+	vf_db_run_self("DELETE FROM {vf}.vf_object o USING (SELECT x.key"
+				   " FROM {vf}.vf_object x WHERE x.bucket_id = $1"
+				   " AND x.scan_id <= $2 AND x.key = ANY ($3)"
+				   " FOR UPDATE SKIP LOCKED) g"
+				   " WHERE o.bucket_id = $1 AND o.key = g.key", &args);
+}
+
+void
 vf_inventory_keep_only(int bucket_id)
 {
 	VfDbArgs	args = {0};

@@ -66,6 +66,10 @@ extern VfInventoryObject *vf_inventory_find(int bucket_id, int64 scan_id,
 											char *const *keys, int n,
 											int *found);
 
+/* Forget those of the keys that no scan after this one saw change. */
+extern void vf_inventory_forget(int bucket_id, int64 scan_id,
+								char *const *keys, int n);
+
 /* Forget the scans and objects of all buckets but one; 0: of all. */
 extern void vf_inventory_keep_only(int bucket_id);
 

@@ -594,9 +594,9 @@ class Model:
             raise Violation('P2, P3: %d orphans, %d gone: %r' % (
                 len(listed), len(gone), sorted(gone ^ listed)[:3]))
         self.check_reaped('the end')
-        if self.orphans():
-            print('%d gone ones are listed until the next scan'
-                  % len(self.orphans()), flush=True)
+        if self.orphans() & listed:
+            raise Violation('gone, and listed: %r' % sorted(
+                self.orphans() & listed)[:3])
         for what in ('confirmed', 'OrphanChanged', 'Referenced'):
             if what not in self.ledger.ever:
                 raise Violation('nothing was seen of: ' + what)
