@@ -250,15 +250,22 @@ is_blank(const char *text)
 	return text[strspn(text, " \t\r\n")] == '\0';
 }
 
-/* The text that has come becomes a node; blanks between elements do not. */
+/*
+ * The text that has come becomes a node; blanks between elements do not.
+ * Between rules there is no other text: it would run into what is behind a
+ * rule that goes.
+ */
 static void
 flush_text(Reader *reader, bool ends)
 {
 	bool		leaf = ends && reader->open->first == NULL;
+	bool		root = reader->depth == 1;
 
 	if (reader->text_len == 0 || reader->fault != NULL)
 		return;
-	if (leaf || !is_blank(reader->text))
+	if (root && !is_blank(reader->text))
+		stop(reader, "the document has text between its rules");
+	else if ((leaf && !root) || !is_blank(reader->text))
 	{
 		if (vf_s3_lcdoc_add(reader->doc, reader->open, NULL,
 							reader->text) == NULL)
@@ -282,6 +289,8 @@ on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
 		stop(reader, "the document is too deep");
 		return;
 	}
+	reader->doc->deepest = reader->depth > reader->doc->deepest ?
+		reader->depth : reader->doc->deepest;
 	reader->children[reader->depth] = 0;
 	if (++reader->nodes > MAX_NODES ||
 		++reader->children[reader->depth - 1] > MAX_CHILDREN)

@@ -44,6 +44,7 @@ struct VfLcDoc
 {
 	VfLcBlock  *blocks;
 	VfLcNode   *root;
+	int			deepest;		/* element, as it was read */
 };
 
 /* NULL if there is no memory. */

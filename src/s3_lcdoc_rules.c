@@ -130,11 +130,27 @@ is_old(const VfLcDoc *doc)
 
 /* ---- mending ---- */
 
+static bool
+has_text(const VfLcNode *node)
+{
+	const VfLcNode *child;
+
+	for (child = node->first; child != NULL; child = child->next)
+	{
+		if (child->name == NULL)
+			return true;
+	}
+	return false;
+}
+
 /*
  * A Filter has one condition, and several stand in an And.  Ceph writes the
  * Prefix beside the And, and no And where there are two conditions; it reads
  * its own rule without the Prefix then, which makes it one for the whole
  * bucket.  All that is in the Filter is moved into the And.
+ *
+ * What no store writes is left as it is: moved, text would run into other
+ * text, names would mean what the And declares, or it would be too deep.
  */
 static bool
 mend_filter(VfLcDoc *doc, VfLcNode *filter)
@@ -144,7 +160,9 @@ mend_filter(VfLcDoc *doc, VfLcNode *filter)
 	VfLcNode   *next;
 	char		name[MAX_NAME + 8];
 
-	if (filter->first == NULL || filter->first->next == NULL)
+	if (filter->first == NULL || filter->first->next == NULL ||
+		has_text(filter) || doc->deepest == VF_LC_MAX_DEPTH ||
+		(and != NULL && (has_text(and) || and->attributes != NULL)))
 		return true;
 	child = filter->first;
 	filter->first = filter->last = NULL;

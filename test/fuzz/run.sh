@@ -50,7 +50,7 @@ sources() {
 
 # fuzz TARGET: its one line, and why it failed
 fuzz() {
-	local name=$1 log=$work/$1.log runs
+	local name=$1 log=$work/$1.log runs input
 	mkdir -p "$found/$name"
 	if ! clang "${flags[@]}" -o "$work/$name" "$here/fuzz_$name.c" \
 		$(sources "$name") >"$log" 2>&1; then
@@ -72,6 +72,9 @@ fuzz() {
 	fi
 	echo "not ok - fuzz $name: after ${runs:-no} inputs, exit code $code"
 	grep -v '^#[0-9]' "$log" | tail -n 40 | cut -c1-2000 | sed 's/^/#   /'
+	for input in "$work/$name".{crash,timeout,oom,leak}-*; do
+		[ ! -s "$input" ] || base64 -w 76 "$input" | sed 's/^/#   /'
+	done
 	return 1
 }
 

@@ -42,6 +42,19 @@ same_text(const VfLcDoc *doc, VfLcForm form, bool ascii, const char *want)
 	free(text);
 }
 
+/* What is written is read as what it was. */
+static void
+same_again(const VfLcDoc *doc)
+{
+	char	   *text = vf_s3_lcdoc_text(doc, VF_LC_XML, false);
+	VfLcDoc    *copy = read_text(text);
+
+	unit_check(vf_s3_lcdoc_same(doc, copy, true) == 1, __FILE__, __LINE__,
+			   text);
+	free(text);
+	vf_s3_lcdoc_free(copy);
+}
+
 static void
 test_faults(void)
 {
@@ -63,6 +76,8 @@ test_faults(void)
 		"the document is malformed"},
 		{"<LifecycleConfiguration>\xff</LifecycleConfiguration>",
 		"the document is malformed"},
+		{DOC("x"), "the document has text between its rules"},
+		{DOC("<Rule/>x<Rule/>"), "the document has text between its rules"},
 	};
 	const char *fault;
 	char		deep[600] = "<LifecycleConfiguration>";
@@ -198,6 +213,13 @@ test_canonical(void)
 		DOC("<Rule><Filter><Prefix>p</Prefix><Tag/></Filter></Rule>"), 1},
 		{DOC("<Rule><Filter><And><Prefix>p</Prefix><Tag/></And></Filter></Rule>"),
 		DOC("<Rule><Filter><And><Tag/></And></Filter></Rule>"), 0},
+		/* As nobody does. */
+		{DOC("<Rule><Filter>x<And>y</And></Filter></Rule>"),
+		DOC("<Rule><Filter><And>yx</And></Filter></Rule>"), 0},
+		{DOC("<Rule><Filter><And> </And><Tag/></Filter></Rule>"),
+		DOC("<Rule><Filter><And> <Tag/></And></Filter></Rule>"), 0},
+		{DOC("<Rule><Filter><And xmlns:p='u'/><p:Tag/></Filter></Rule>"),
+		DOC("<Rule><Filter><And xmlns:p='u'><p:Tag/></And></Filter></Rule>"), 0},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -208,6 +230,8 @@ test_canonical(void)
 		unit_check(vf_s3_lcdoc_same_rule(a, 0, b, 0) == cases[i].same,
 				   __FILE__, __LINE__, cases[i].b);
 		CHECK(vf_s3_lcdoc_same(a, b, true) == cases[i].same);
+		same_again(a);
+		same_again(b);
 		vf_s3_lcdoc_free(a);
 		vf_s3_lcdoc_free(b);
 	}
